@@ -1,0 +1,88 @@
+package mail
+
+import "time"
+
+// Outcome is what a transport says of one attempt. The zero value is OutcomeUncertain: what nobody classified is never
+// retried by itself.
+type Outcome int
+
+const (
+	OutcomeUncertain Outcome = iota // the far end may have it
+	OutcomeSent                     // the far end said yes
+	OutcomeTemporary                // the far end does not have it; later may work
+	OutcomePermanent                // the far end does not have it and will not take it
+)
+
+func (o Outcome) String() string {
+	switch o {
+	case OutcomeSent:
+		return "sent"
+	case OutcomeTemporary:
+		return "temporary"
+	case OutcomePermanent:
+		return "permanent"
+	}
+	return "uncertain"
+}
+
+func (o Outcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
+
+func (o *Outcome) UnmarshalText(b []byte) error {
+	switch string(b) {
+	case "sent":
+		*o = OutcomeSent
+	case "temporary":
+		*o = OutcomeTemporary
+	case "permanent":
+		*o = OutcomePermanent
+	default:
+		*o = OutcomeUncertain
+	}
+	return nil
+}
+
+// Scope is what a verdict is about.
+type Scope string
+
+const (
+	ScopeMessage   Scope = "message"   // this mail; the zero value "" means the same
+	ScopeRecipient Scope = "recipient" // see Verdict.Recipients
+	ScopeProfile   Scope = "profile"   // every mail of the profile would meet the same: hold or pause the profile
+)
+
+// Reply is the far end's own words.
+type Reply struct {
+	Code     int    `json:"code,omitempty"`     // SMTP reply code or HTTP status; 0 when it said nothing
+	Enhanced string `json:"enhanced,omitempty"` // RFC 3463, "5.1.1"
+	Text     string `json:"text,omitempty"`     // at most 500 bytes of printable text; never a secret
+}
+
+// IsZero says that the far end said nothing.
+func (r Reply) IsZero() bool { return r == Reply{} }
+
+// Verdict is the result of one attempt to hand a message over.
+type Verdict struct {
+	Outcome Outcome
+	Scope   Scope
+	// Code is our stable name for what happened: "smtp_login_refused". Each has texts in four languages. Empty when sent.
+	Code string
+	// Step is where it happened: "connect", "tls", "login", "mail", "rcpt", "data", "body", "final".
+	Step string
+	// Reply is the answer that decided, or for a failure of the line our own words in Text.
+	Reply Reply
+	// Evidence is what proves or may help to find the mail at the far end: a queue id, a provider's message id.
+	Evidence string
+	// RetryAfter is how long the far end asked us to wait; 0 when it did not.
+	RetryAfter time.Duration
+	// Recipients has one entry per envelope recipient that has a verdict of its own. Those not listed share Outcome.
+	// A mail that some recipients were refused and others accepted has Outcome sent and lists the refused ones.
+	Recipients []RecipientVerdict
+}
+
+// RecipientVerdict is the far end's word on one recipient.
+type RecipientVerdict struct {
+	Address string  `json:"address"`
+	Outcome Outcome `json:"outcome"`
+	Code    string  `json:"code,omitempty"`
+	Reply   Reply   `json:"reply"`
+}
