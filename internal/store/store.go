@@ -1,0 +1,74 @@
+// Package store keeps everything that must outlive a process, in SQLite or PostgreSQL.
+//
+// It is the only package with gorm, which serves the resources (tenants, keys, profiles, templates, attachments, and
+// everything that is read over the API). The delivery path (accepting, claiming, journaling) is SQL by hand in the files
+// named after its steps, because it moves hundreds of rows in one statement.
+//
+// Promises: a nil error of a write means that it is on disk (PostgreSQL synchronous_commit=on; SQLite WAL with
+// synchronous=FULL). Every query of a tenant's rows names the tenant; a row of another tenant is ErrNotFound, like one that
+// never was. Credentials are sealed before they reach the database and appear in no error.
+package store
+
+import (
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/oklog/ulid/v2"
+	"gorm.io/gorm"
+)
+
+var (
+	// ErrNotFound: no such row for this tenant.
+	ErrNotFound = errors.New("store: not found")
+	// ErrVersion: the row was edited since the caller read it (If-Match).
+	ErrVersion = errors.New("store: version is not the current one")
+	// ErrConflict: a unique rule of the resource is broken, such as a second default.
+	ErrConflict = errors.New("store: conflict")
+	// ErrKeyUsed: an idempotency record for this key exists; read it and answer from it.
+	ErrKeyUsed = errors.New("store: idempotency key used")
+)
+
+// Store is a handle on one database. It is safe for concurrent use.
+type Store struct {
+	db *gorm.DB // reads and writes of resources
+
+	pg *pgxpool.Pool // nil on SQLite
+
+	// SQLite has one writer. lite is its only connection, so that writers queue fairly in Go instead of polling a lock;
+	// readers have connections of their own, which WAL lets go on beside the writer.
+	lite, liteRead *sql.DB
+	ro             *gorm.DB // reads; the same as db on PostgreSQL
+}
+
+// Tx is one write transaction of the delivery path. Exactly one field is set; both are exported because River inserts its
+// wake-ups in the same transaction.
+type Tx struct {
+	PG  pgx.Tx
+	SQL *sql.Tx
+}
+
+// NewID makes an id such as "msg_01jd…": a prefix and a ULID in lower case, so that ids sort by time of making.
+func NewID(prefix string) string {
+	return prefix + "_" + strings.ToLower(ulid.MustNew(ulid.Now(), rand.Reader).String())
+}
+
+// micros is how the database keeps a time: microseconds since 1970 UTC, 0 for none.
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+// fromMicros is the reverse of micros, in UTC.
+func fromMicros(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}
