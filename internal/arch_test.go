@@ -1,0 +1,148 @@
+// Package internal_test holds the rules of the house that a compiler does not: who may import whom, and who may read the
+// environment. A new package is added to the table together with the reason why it exists.
+package internal_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/winprest/facteur"
+
+// rule is what a package may import besides the standard library: packages of ours and prefixes of others' paths.
+type rule struct {
+	ours, others []string
+}
+
+// rules is the layering. Domain in the middle, databases and networks at the edges, cmd knows everything.
+var rules = map[string]rule{
+	"api":        {},
+	"pkg/client": {ours: []string{"api"}},
+
+	"internal/mail": {others: []string{"golang.org/x/net", "golang.org/x/text", "github.com/microcosm-cc/bluemonday"}},
+
+	"internal/transport":               {ours: []string{"internal/mail"}},
+	"internal/transport/smtp":          {ours: []string{"internal/mail", "internal/transport"}, others: []string{"github.com/wneessen/go-mail/smtp", "golang.org/x/net"}},
+	"internal/transport/sandbox":       {ours: []string{"internal/mail", "internal/transport"}},
+	"internal/transport/transporttest": {ours: []string{"internal/mail", "internal/transport"}, others: []string{"github.com/emersion/go-smtp", "github.com/emersion/go-sasl"}},
+	"internal/store":                   {ours: []string{"internal/mail"}, others: databases},
+	"internal/store/storetest":         {ours: []string{"internal/mail", "internal/store"}, others: databases},
+	"internal/outbox":                  {ours: []string{"internal/mail", "internal/transport", "internal/store"}, others: slices.Concat(queue, databases)},
+	"internal/server":                  {ours: []string{"api", "internal/mail", "internal/transport", "internal/store", "internal/outbox"}, others: []string{"github.com/gin-gonic/gin", "github.com/go-playground", "golang.org/x/text", "github.com/prometheus/client_golang"}},
+	"internal/server/texts":            {ours: []string{"internal/mail"}, others: []string{"golang.org/x/text"}},
+	"internal/openapi":                 {others: []string{"github.com/swaggo/swag", "github.com/getkin/kin-openapi", "github.com/goccy/go-yaml"}},
+	"internal/demo":                    {ours: []string{"api", "pkg/client", "internal/transport/transporttest"}, others: []string{"golang.org/x/text", "github.com/schollz/progressbar", "github.com/jhillyerd/enmime"}},
+	"internal/bench":                   {ours: []string{anything}, others: []string{anything}},
+	"cmd/facteur":                      {ours: []string{anything}, others: []string{"github.com/alecthomas/kong", "github.com/caarlos0/env"}},
+}
+
+var (
+	databases = []string{
+		"gorm.io", "github.com/jackc/pgx", "modernc.org/sqlite", "github.com/pressly/goose", "github.com/oklog/ulid",
+		"github.com/tink-crypto/tink-go",
+	}
+	queue = []string{"github.com/riverqueue/river"}
+)
+
+const anything = "*"
+
+type goPackage struct {
+	ImportPath string
+	Dir        string
+	Imports    []string
+	Standard   bool
+}
+
+func ourPackages(t *testing.T) []goPackage {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Dir,Imports", module+"/...")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, &stderr)
+	}
+	var pkgs []goPackage
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p goPackage
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return pkgs
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		pkgs = append(pkgs, p)
+	}
+}
+
+func TestImports(t *testing.T) {
+	for _, p := range ourPackages(t) {
+		name := strings.TrimPrefix(p.ImportPath, module+"/")
+		r, ok := rules[name]
+		if !ok && len(p.Imports) > 0 { // a folder with tests only needs no rule
+			t.Errorf("%s has no rule: add it to the table with what it may import", name)
+			continue
+		}
+		for _, imp := range p.Imports {
+			if ours, ok := strings.CutPrefix(imp, module+"/"); ok {
+				if !slices.Contains(r.ours, anything) && !slices.Contains(r.ours, ours) {
+					t.Errorf("%s imports %s", name, ours)
+				}
+				continue
+			}
+			first, _, _ := strings.Cut(imp, "/")
+			if strings.Contains(first, ".") && !allowed(r.others, imp) {
+				t.Errorf("%s imports %s", name, imp)
+			}
+		}
+	}
+}
+
+func allowed(prefixes []string, path string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool {
+		return p == anything || path == p || strings.HasPrefix(path, p+"/")
+	})
+}
+
+// The environment is read in cmd/facteur and nowhere else, so that its table of variables is complete.
+func TestOnlyTheCommandReadsTheEnvironment(t *testing.T) {
+	reads := []string{"Getenv", "LookupEnv", "Environ", "ExpandEnv"}
+	for _, p := range ourPackages(t) {
+		if p.ImportPath == module+"/cmd/facteur" || p.ImportPath == module+"/internal/bench" {
+			continue
+		}
+		files, err := filepath.Glob(filepath.Join(p.Dir, "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range files {
+			if strings.HasSuffix(path, "_test.go") {
+				continue
+			}
+			fset := token.NewFileSet()
+			f, err := parser.ParseFile(fset, path, nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(f, func(n ast.Node) bool {
+				sel, ok := n.(*ast.SelectorExpr)
+				if !ok {
+					return true
+				}
+				if x, ok := sel.X.(*ast.Ident); ok && x.Name == "os" && slices.Contains(reads, sel.Sel.Name) {
+					t.Errorf("%s: os.%s: only cmd/facteur reads the environment", fset.Position(sel.Pos()), sel.Sel.Name)
+				}
+				return true
+			})
+		}
+	}
+}
