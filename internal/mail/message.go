@@ -113,6 +113,16 @@ type Recipient struct {
 	Kind    RecipientKind   `json:"k"`
 	Status  RecipientStatus `json:"s"`
 	Reply   *Reply          `json:"r,omitempty"` // the far end's last word on it
+	// ASCII is the address as the envelope has it, its domain as A-labels, when that is not Address as typed. Compose sets it.
+	ASCII string `json:"e,omitempty"`
+}
+
+// Envelope is the address as the envelope has it.
+func (r Recipient) Envelope() string {
+	if r.ASCII != "" {
+		return r.ASCII
+	}
+	return r.Address.Address
 }
 
 // RecipientStatus is the state of one recipient of a message.
