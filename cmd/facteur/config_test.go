@@ -1,0 +1,75 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestConfigOfAnEmptyEnvironment(t *testing.T) {
+	c, err := readConfig(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Listen != "127.0.0.1:8025" || string(c.DatabaseURL) != "facteur.db" || c.postgres() || c.Env != "development" {
+		t.Errorf("defaults are %+v", c)
+	}
+}
+
+func TestConfigReadsEveryKind(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "keyset")
+	if err := os.WriteFile(secret, []byte("{\"k\":1}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := readConfig([]string{
+		"FACTEUR_KEYSET_FILE=" + secret,
+		"FACTEUR_DATABASE_URL=postgresql://u:hunter2@db/f",
+		"FACTEUR_ALLOW_NETWORKS=127.0.0.0/8,::1/128",
+		"FACTEUR_LOG_LEVEL=debug",
+		"FACTEUR_STOP_TIMEOUT=5s",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(c.Keyset) != `{"k":1}` {
+		t.Errorf("keyset from a file is %q", string(c.Keyset))
+	}
+	if !c.postgres() {
+		t.Error("postgresql:// is not taken for PostgreSQL")
+	}
+	if len(c.AllowNetworks) != 2 || c.AllowNetworks[0] != netip.MustParsePrefix("127.0.0.0/8") {
+		t.Errorf("networks are %v", c.AllowNetworks)
+	}
+	var table bytes.Buffer
+	c.writeTable(&table)
+	if printed := table.String() + fmt.Sprintf("%v %+v %#v", c, c, c); strings.Contains(printed, "hunter2") || strings.Contains(printed, `"k":1`) {
+		t.Errorf("a secret was printed:\n%s", printed)
+	}
+}
+
+func TestConfigRefuses(t *testing.T) {
+	for _, tt := range []struct{ name, env, want string }{
+		{"mode", "FACTEUR_ENV=prod", "FACTEUR_ENV"},
+		{"database", "FACTEUR_DATABASE_URL=mysql://u:hunter2@db/f", "FACTEUR_DATABASE_URL"},
+		{"network", "FACTEUR_ALLOW_NETWORKS=10.0.0.0", "10.0.0.0"},
+		{"log format", "FACTEUR_LOG_FORMAT=xml", "FACTEUR_LOG_FORMAT"},
+		{"missing file", "FACTEUR_KEYSET_FILE=/nowhere/at/all", "FACTEUR_KEYSET_FILE"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := readConfig([]string{tt.env})
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error is %v, want one that names %s", err, tt.want)
+			}
+			if err != nil && strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("the error holds a password: %v", err)
+			}
+		})
+	}
+	if _, err := readConfig([]string{"FACTEUR_KEYSET=a", "FACTEUR_KEYSET_FILE=b"}); err == nil {
+		t.Error("a secret given twice was accepted")
+	}
+}
