@@ -41,7 +41,7 @@ type Settlement struct {
 func Settle(v Verdict, n int, recipients []Recipient, now time.Time, jitter float64) Settlement {
 	if v.Scope == ScopeProfile && (v.Outcome == OutcomeTemporary || v.Outcome == OutcomePermanent) {
 		return Settlement{
-			Status: waiting(n - 1), Recipients: recipients, Code: v.Code, NotBefore: now,
+			Status: Waiting(n - 1), Recipients: recipients, Code: v.Code, NotBefore: now,
 			Hold: v.Outcome == OutcomePermanent, Pause: v.Outcome == OutcomeTemporary,
 		}
 	}
@@ -149,8 +149,8 @@ func spread(d time.Duration, jitter float64) time.Duration {
 	return d + time.Duration(jitter*float64(d)/5)
 }
 
-// waiting is the status of a message that is to be tried, after so many counted attempts.
-func waiting(attempts int) Status {
+// Waiting is the status of a message that is to be tried, after so many counted attempts.
+func Waiting(attempts int) Status {
 	if attempts > 0 {
 		return StatusDeferred
 	}

@@ -140,6 +140,7 @@ CREATE TABLE messages (
 CREATE INDEX messages_by_job ON messages (job_id, id);
 CREATE INDEX messages_due ON messages (profile_id, priority, not_before, id) WHERE status IN ('queued', 'deferred');
 CREATE INDEX messages_leased ON messages (lease_until) WHERE status = 'sending';
+CREATE INDEX messages_expiring ON messages (expires_at) WHERE status = 'deferred';
 
 -- What was asked and composed: written once, never changed.
 CREATE TABLE message_contents (

@@ -1,0 +1,162 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/winprest/facteur/internal/store"
+)
+
+// journal writes the marks and outcomes of all lanes of the process, as many as there are in one commit, and begins the next
+// commit as soon as the last one is back. So durability costs a few statements per hundred messages.
+//
+// A mark waits for its commit. An outcome does not: it is written by the same or an earlier commit than the lane's next mark,
+// so at most the one hand-over before it is unrecorded at any time. An outcome is kept until it is written; while outcomes
+// cannot be written, healthy is false and lanes claim nothing new.
+type journal struct {
+	store *store.Store
+	log   *slog.Logger
+
+	mu      sync.Mutex
+	marks   []markEntry
+	settled []store.Settled
+	wake    chan struct{} // has one element when there is something to write
+
+	failing atomic.Bool
+	quit    chan struct{}
+	done    chan struct{}
+}
+
+type markEntry struct {
+	store.Mark
+	done chan error
+}
+
+// errFenced: the message was canceled or taken by somebody else since it was claimed.
+var errFenced = errors.New("outbox: the claim is no longer ours")
+
+func newJournal(st *store.Store, log *slog.Logger) *journal {
+	return &journal{store: st, log: log, wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{})}
+}
+
+func (j *journal) start() { go j.run() }
+
+// healthy is false while outcomes cannot be written.
+func (j *journal) healthy() bool { return !j.failing.Load() }
+
+// mark records that the message is about to be handed over. Only after nil may the far end be allowed to take it.
+func (j *journal) mark(ctx context.Context, m store.Mark) error {
+	e := markEntry{m, make(chan error, 1)}
+	j.mu.Lock()
+	j.marks = append(j.marks, e)
+	j.mu.Unlock()
+	j.signal()
+	select {
+	case err := <-e.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// settle records an outcome, soon.
+func (j *journal) settle(o store.Settled) {
+	j.mu.Lock()
+	j.settled = append(j.settled, o)
+	j.mu.Unlock()
+	j.signal()
+}
+
+func (j *journal) signal() {
+	select {
+	case j.wake <- struct{}{}:
+	default:
+	}
+}
+
+// stop writes what there is and ends. When ctx ends first, what could not be written is left to the leases.
+func (j *journal) stop(ctx context.Context) {
+	close(j.quit)
+	select {
+	case <-j.done:
+	case <-ctx.Done():
+		j.log.Error("outcomes could not be written before the stop; the messages will be uncertain", "error", ctx.Err())
+	}
+}
+
+func (j *journal) run() {
+	defer close(j.done)
+	for {
+		select {
+		case <-j.wake:
+			j.flush()
+		case <-j.quit:
+			j.flush()
+			return
+		}
+	}
+}
+
+// flush writes everything that waits. Marks that fail are refused at once; outcomes are tried until they are on disk.
+func (j *journal) flush() {
+	j.mu.Lock()
+	marks, settled := j.marks, j.settled
+	j.marks, j.settled = nil, nil
+	j.mu.Unlock()
+
+	for wait := 50 * time.Millisecond; len(marks)+len(settled) > 0; wait = min(2*wait, 5*time.Second) {
+		err := j.write(marks, settled)
+		if err == nil {
+			j.failing.Store(false)
+			return
+		}
+		for _, m := range marks {
+			m.done <- err
+		}
+		marks = nil
+		if len(settled) == 0 {
+			return
+		}
+		j.failing.Store(true)
+		j.log.Error("outcomes cannot be written, trying again", "outcomes", len(settled), "wait", wait, "error", err)
+		select {
+		case <-time.After(wait):
+		case <-j.quit:
+			if err := j.write(nil, settled); err != nil {
+				j.log.Error("outcomes lost to the leases", "outcomes", len(settled), "error", err)
+			}
+			return
+		}
+	}
+}
+
+func (j *journal) write(marks []markEntry, settled []store.Settled) error {
+	// The commit has a limit, so that a database that hangs is noticed.
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	ms := make([]store.Mark, len(marks))
+	for i, m := range marks {
+		ms[i] = m.Mark
+	}
+	res, err := j.store.Journal(ctx, ms, settled)
+	if err != nil {
+		return err
+	}
+	for _, m := range marks {
+		if res.Marked[m.MessageID] {
+			m.done <- nil
+		} else {
+			m.done <- errFenced
+		}
+	}
+	for i := range settled {
+		if !res.Settled[settled[i].MessageID] {
+			j.log.Warn("an outcome came too late for its lease", "message", settled[i].MessageID, "outcome", settled[i].Outcome.String(), "code", settled[i].Code)
+		}
+	}
+	return nil
+}

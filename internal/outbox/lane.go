@@ -1,0 +1,344 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/winprest/facteur/internal/mail"
+	"github.com/winprest/facteur/internal/store"
+	"github.com/winprest/facteur/internal/transport"
+)
+
+// Codes that the engine itself gives.
+const (
+	CodeContentUnavailable   = "content_unavailable"   // an attachment could not be read
+	CodeTransportUnavailable = "transport_unavailable" // this process has no such transport
+)
+
+const (
+	// A claim is as many messages as the lane sends in claimTime, so that a one-off mail never waits long behind a batch.
+	claimTime = 300 * time.Millisecond
+	maxClaim  = 64
+	// lookAgain is how often a lingering lane looks for mail that another process accepted.
+	lookAgain = 50 * time.Millisecond
+)
+
+// laneRun is one turn of a lane at a worker: it holds the lane, claims the profile's due messages and sends them over one
+// connection, until nothing is due or others have waited long enough.
+type laneRun struct {
+	*Outbox
+	lane    store.Lane
+	token   string
+	log     *slog.Logger
+	profile *mail.Profile
+	session transport.Session
+	claim   int
+	blocked bool // the profile was held or paused in this turn
+}
+
+// workLane is what a wake-up does.
+func (o *Outbox) workLane(ctx context.Context, lane store.Lane) {
+	r := &laneRun{Outbox: o, lane: lane, token: newToken(), claim: 4,
+		log: o.log.With("profile", lane.ProfileID, "lane", lane.Number)}
+	ok, err := o.store.TakeLane(ctx, lane, r.token, o.cfg.Lease)
+	if err != nil {
+		r.log.Error("take lane", "error", err) // the reaper wakes it again
+		return
+	}
+	if !ok {
+		return
+	}
+	o.leases.add(r.token)
+	o.active.Add(1)
+	defer func() {
+		r.closeSession()
+		o.active.Add(-1)
+		o.leases.remove(r.token)
+	}()
+	if err := r.run(ctx); err != nil {
+		r.log.Error("lane", "error", err)
+		r.sleep()
+	}
+}
+
+func (r *laneRun) run(ctx context.Context) error {
+	turn := time.Now()
+	var idle time.Time // since when nothing is due
+	for {
+		if r.stopped(ctx) || r.blocked {
+			r.sleep()
+			return nil
+		}
+		news := r.kicks.wait(r.lane.ProfileID) // before the claim, so that no kick falls between
+		claimed, err := r.next(ctx)
+		if err != nil {
+			return err
+		}
+		if len(claimed) > 0 {
+			idle = time.Time{}
+			if err := r.sendAll(ctx, claimed); err != nil {
+				return err
+			}
+			if time.Since(turn) > r.cfg.Slice && r.contended() {
+				return r.yield(ctx)
+			}
+			continue
+		}
+		if idle.IsZero() {
+			idle = time.Now()
+		}
+		if r.session != nil && !r.contended() && time.Since(idle) < r.cfg.Linger {
+			select {
+			case <-news:
+			case <-time.After(lookAgain):
+			case <-r.stopping:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		r.closeSession()
+		asleep, err := r.store.RestLane(ctx, r.lane, r.token)
+		if err != nil || asleep {
+			return err
+		}
+	}
+}
+
+// contended says that other lanes may be waiting for a worker of this process.
+func (r *laneRun) contended() bool { return r.active.Load() >= int64(r.cfg.Workers) }
+
+func (r *laneRun) stopped(ctx context.Context) bool {
+	select {
+	case <-r.stopping:
+		return true
+	default:
+		return ctx.Err() != nil
+	}
+}
+
+// next claims what is due. It claims nothing while outcomes cannot be written.
+func (r *laneRun) next(ctx context.Context) ([]store.Claimed, error) {
+	for !r.journal.healthy() {
+		select {
+		case <-time.After(lookAgain):
+		case <-r.stopping:
+			return nil, nil
+		case <-ctx.Done():
+			return nil, nil
+		}
+	}
+	return r.store.Claim(ctx, r.lane.ProfileID, r.token, r.cfg.Lease, r.claim)
+}
+
+// sendAll sends the claimed messages one after the other, and gives back the rest when it has to stop.
+func (r *laneRun) sendAll(ctx context.Context, claimed []store.Claimed) error {
+	if err := r.load(ctx, claimed[0].ProfileVersion); err != nil {
+		r.releaseAll(claimed)
+		return err
+	}
+	began := time.Now()
+	for i := range claimed {
+		if r.stopped(ctx) || r.blocked {
+			r.releaseAll(claimed[i:])
+			return nil
+		}
+		r.send(ctx, &claimed[i])
+	}
+	per := time.Since(began) / time.Duration(len(claimed))
+	r.claim = int(min(max(claimTime/max(per, time.Microsecond), 1), maxClaim))
+	return nil
+}
+
+// load has the profile in the version that the claim saw. An edited profile gets a new connection.
+func (r *laneRun) load(ctx context.Context, version int64) error {
+	if r.profile != nil && r.profile.Version == version {
+		return nil
+	}
+	r.closeSession()
+	p, err := r.store.ProfileByID(ctx, r.lane.ProfileID)
+	if err != nil {
+		return err
+	}
+	r.profile = p
+	return nil
+}
+
+// send makes one attempt and has its outcome recorded.
+func (r *laneRun) send(ctx context.Context, c *store.Claimed) {
+	started := time.Now()
+	var markErr error
+	v := r.attempt(ctx, c, func(ctx context.Context) error {
+		markErr = r.journal.mark(ctx, store.Mark{MessageID: c.ID, Token: c.Token})
+		return markErr
+	})
+	if r.session != nil && !r.session.Alive() {
+		r.closeSession()
+	}
+	if v.Code == transport.CodeNotCommitted {
+		if !errors.Is(markErr, errFenced) {
+			r.release(c)
+		}
+		return
+	}
+	ended := time.Now()
+	s := mail.Settle(v, c.Attempts+1, c.Recipients, ended, rand.Float64()) //nolint:gosec // jitter
+	if s.Hold || s.Pause {
+		r.trouble(v, s)
+	} else if r.profile.PauseCount > 0 {
+		r.recovered()
+	}
+	next := time.Time{}
+	if s.Status == mail.StatusDeferred {
+		next = s.NotBefore
+	}
+	r.journal.settle(store.Settled{
+		MessageID: c.ID, TenantID: c.TenantID, Token: c.Token, Settlement: s,
+		Attempt: attemptDetail(v, next), Outcome: v.Outcome, Started: started, Ended: ended,
+	})
+	if v.Outcome != mail.OutcomeSent {
+		r.log.Info("not sent", "message", c.ID, "outcome", v.Outcome.String(), "scope", v.Scope, "code", v.Code, "step", v.Step, "reply", v.Reply.Code, "status", s.Status)
+	}
+}
+
+// attempt renders the message and hands it to the session, opening one when there is none.
+func (r *laneRun) attempt(ctx context.Context, c *store.Claimed, commit func(context.Context) error) mail.Verdict {
+	rendered, err := mail.Render(ctx, c.Content, r.profile, envelope(r.profile, c.Recipients), r.store.Files(c.TenantID))
+	if err != nil {
+		if ctx.Err() != nil {
+			return mail.Verdict{Outcome: mail.OutcomeTemporary, Code: transport.CodeNotCommitted}
+		}
+		r.log.Error("render", "message", c.ID, "error", err)
+		return mail.Verdict{Outcome: mail.OutcomeTemporary, Code: CodeContentUnavailable, Step: "render"}
+	}
+	driver, ok := r.transports[r.profile.Transport]
+	if !ok {
+		return mail.Verdict{Outcome: mail.OutcomePermanent, Scope: mail.ScopeProfile, Code: CodeTransportUnavailable, Step: "connect"}
+	}
+	// A kept connection may turn out dead; a fresh one that dies has to be believed.
+	for {
+		fresh := r.session == nil
+		if fresh {
+			if r.session, err = driver.Open(ctx, r.profile); err != nil {
+				r.session = nil
+				var oe *transport.Error
+				if ctx.Err() != nil {
+					return mail.Verdict{Outcome: mail.OutcomeTemporary, Code: transport.CodeNotCommitted}
+				}
+				if errors.As(err, &oe) {
+					return oe.Verdict
+				}
+				r.log.Error("open session", "error", err)
+				return mail.Verdict{Outcome: mail.OutcomeTemporary, Scope: mail.ScopeProfile, Code: "connection_failed", Step: "connect"}
+			}
+		}
+		v := r.session.Send(ctx, rendered, commit)
+		if v.Code != transport.CodeStale || fresh {
+			return v
+		}
+		r.closeSession()
+	}
+}
+
+// trouble holds or pauses the profile: the fault is not the message's.
+func (r *laneRun) trouble(v mail.Verdict, s mail.Settlement) {
+	r.blocked = true
+	t := mail.ProfileTrouble{Code: v.Code, Reply: v.Reply, Since: time.Now().UTC()}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	var err error
+	if s.Hold {
+		err = r.store.HoldProfile(ctx, r.profile, t)
+		r.log.Warn("profile held until a person mends it", "code", v.Code, "step", v.Step, "reply", v.Reply.Code)
+	} else {
+		gap := mail.PauseGap(v, r.profile.PauseCount+1, rand.Float64()) //nolint:gosec // jitter
+		err = r.store.PauseProfile(ctx, r.profile, t, gap)
+		r.log.Warn("profile paused", "code", v.Code, "step", v.Step, "reply", v.Reply.Code, "gap", gap)
+	}
+	if err != nil {
+		r.log.Error("profile trouble could not be recorded", "error", err)
+	}
+}
+
+// recovered forgets the pauses of a profile whose server answers again.
+func (r *laneRun) recovered() {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := r.store.ClearPause(ctx, r.profile); err != nil {
+		r.log.Error("clear pause", "error", err)
+		return
+	}
+	r.profile.PauseCount = 0
+}
+
+// release gives a claimed message back as it was.
+func (r *laneRun) release(c *store.Claimed) {
+	now := time.Now()
+	r.journal.settle(store.Settled{
+		MessageID: c.ID, TenantID: c.TenantID, Token: c.Token, Started: now, Ended: now,
+		Settlement: mail.Settlement{Status: mail.Waiting(c.Attempts), Recipients: c.Recipients},
+		Outcome:    mail.OutcomeTemporary,
+	})
+}
+
+func (r *laneRun) releaseAll(claimed []store.Claimed) {
+	for i := range claimed {
+		r.release(&claimed[i])
+	}
+}
+
+// yield lets other lanes have the worker: this one goes to the end of the queue.
+func (r *laneRun) yield(ctx context.Context) error {
+	r.closeSession()
+	return r.store.Write(ctx, func(ctx context.Context, tx *store.Tx) error {
+		held, err := r.store.YieldLane(ctx, tx, r.lane, r.token)
+		if err != nil || !held {
+			return err
+		}
+		return r.queue.wake(ctx, tx, []store.Wake{{Lane: r.lane, Priority: mail.PriorityBatch}})
+	})
+}
+
+// sleep gives up the lane whatever is due; the reaper, here or elsewhere, wakes it when that is right.
+func (r *laneRun) sleep() {
+	r.closeSession()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := r.store.SleepLane(ctx, r.lane, r.token); err != nil {
+		r.log.Error("sleep lane", "error", err)
+	}
+}
+
+func (r *laneRun) closeSession() {
+	if r.session == nil {
+		return
+	}
+	if err := r.session.Close(); err != nil {
+		r.log.Debug("close session", "error", err)
+	}
+	r.session = nil
+}
+
+// envelope has the sender and the recipients that are still to be reached.
+func envelope(p *mail.Profile, recipients []mail.Recipient) mail.Envelope {
+	e := mail.Envelope{From: p.EnvelopeFrom(), To: make([]string, 0, len(recipients))}
+	for _, rc := range recipients {
+		if rc.Status == mail.RecipientPending {
+			e.To = append(e.To, rc.Envelope())
+		}
+	}
+	return e
+}
+
+// attemptDetail is the record of a verdict.
+func attemptDetail(v mail.Verdict, next time.Time) store.AttemptDetail {
+	d := store.AttemptDetail{
+		Scope: v.Scope, Code: v.Code, Step: v.Step, Reply: v.Reply, Evidence: v.Evidence, Recipients: v.Recipients,
+	}
+	if !next.IsZero() {
+		d.NextAttemptAt = &next
+	}
+	return d
+}

@@ -1,0 +1,143 @@
+// Package outbox is the delivery engine: it accepts composed mail durably, hands it to the transports, and follows every
+// message to exactly one end.
+//
+// The way of a message:
+//
+//	Submit     composes and stores a job, its messages and a wake-up in one commit (submit.go)
+//	queue      River carries the wake-up to a worker on some machine (queue.go)
+//	lane       the worker claims the profile's due messages and sends them over one kept connection (lane.go)
+//	journal    marks "committing" before, and outcomes after each hand-over, many in one commit (journal.go)
+//	reaper     finds what a dead process left, what has waited too long, and what is due without a wake-up (reaper.go)
+//
+// The message rows are the truth. A wake-up that runs twice, late or on two machines finds nothing to claim; one that is
+// lost is made again by the reaper.
+//
+// It is the only package that knows River.
+package outbox
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/winprest/facteur/internal/store"
+	"github.com/winprest/facteur/internal/transport"
+)
+
+// Config tunes the engine; every zero value has a default that is right for production.
+type Config struct {
+	Logger *slog.Logger
+	// Workers is how many lanes this process works at once: 64. A lane holds at most one connection and one rendered mail.
+	Workers int
+	// Lease is how long a claim outlives a process that stopped answering: 60 s. It is renewed three times in that time.
+	Lease time.Duration
+	// Slice is how long a lane may keep its worker while other lanes wait: 3 s.
+	Slice time.Duration
+	// Linger is how long an idle lane keeps its connection for the next mail: 1 s.
+	Linger time.Duration
+	// Sweep is how often the reaper looks: 1 s.
+	Sweep time.Duration
+	// MaxWait is how long a mail may stay deferred before it fails as expired: 48 h.
+	MaxWait time.Duration
+}
+
+func (c Config) withDefaults() Config {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	if c.Workers == 0 {
+		c.Workers = 64
+	}
+	def(&c.Lease, time.Minute)
+	def(&c.Slice, 3*time.Second)
+	def(&c.Linger, time.Second)
+	def(&c.Sweep, time.Second)
+	def(&c.MaxWait, 48*time.Hour)
+	return c
+}
+
+// Outbox is the engine of one process. Submit and the actions work without Start; Start adds the workers.
+type Outbox struct {
+	cfg        Config
+	store      *store.Store
+	transports transport.Registry
+	queue      queue
+	log        *slog.Logger
+
+	intake  chan *pending
+	journal *journal
+	kicks   kicks
+
+	active   atomic.Int64 // lanes at work in this process
+	stopping chan struct{}
+	leases   leases
+
+	background context.Context // ends when Stop has written everything
+	cancel     context.CancelFunc
+	wg         sync.WaitGroup
+	started    bool
+	stopOnce   sync.Once
+}
+
+// New makes an engine on a migrated store. transports may be empty for a process that only accepts.
+func New(st *store.Store, transports transport.Registry, cfg Config) (*Outbox, error) {
+	cfg = cfg.withDefaults()
+	o := &Outbox{
+		cfg: cfg, store: st, transports: transports, log: cfg.Logger,
+		intake:   make(chan *pending, 256),
+		stopping: make(chan struct{}),
+	}
+	o.background, o.cancel = context.WithCancel(context.Background())
+	o.journal = newJournal(st, cfg.Logger)
+	o.kicks.init()
+	o.leases.init()
+	var err error
+	if o.queue, err = newQueue(st, o.workLane, cfg); err != nil {
+		return nil, fmt.Errorf("outbox: %w", err)
+	}
+	o.wg.Go(o.accept)
+	return o, nil
+}
+
+// Migrate brings River's own tables up to date. It is safe to call from several processes at once.
+func Migrate(ctx context.Context, st *store.Store) error { return migrateQueue(ctx, st) }
+
+// Start begins to work lanes.
+func (o *Outbox) Start(ctx context.Context) error {
+	if err := o.queue.start(ctx); err != nil {
+		return fmt.Errorf("outbox: start: %w", err)
+	}
+	o.started = true
+	o.journal.start()
+	o.wg.Go(o.reap)
+	o.wg.Go(o.renew)
+	return nil
+}
+
+// Stop accepts nothing new, lets the hand-overs in flight end, gives back what was only claimed, and writes every outcome.
+// When ctx ends first, what is still in flight is left to its lease and becomes uncertain or goes back to the queue.
+func (o *Outbox) Stop(ctx context.Context) error {
+	var err error
+	o.stopOnce.Do(func() {
+		close(o.stopping)
+		if o.started {
+			err = o.queue.stop(ctx)
+			o.journal.stop(ctx)
+		}
+		o.cancel()
+		o.wg.Wait()
+	})
+	return err
+}
+
+// newToken makes a lease token: nobody else has ever had it.
+func newToken() string { return rand.Text() }

@@ -1,0 +1,129 @@
+package outbox
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/winprest/facteur/internal/mail"
+	"github.com/winprest/facteur/internal/store"
+)
+
+// patience is how long a wake-up may be under way before its lane is taken to be forgotten.
+const patience = 30 * time.Second
+
+// reap looks every Sweep after what nobody else would: every process does, and each step is fenced.
+func (o *Outbox) reap() {
+	ticker := time.NewTicker(o.cfg.Sweep)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-o.stopping:
+			return
+		case <-ticker.C:
+		}
+		if err := o.Sweep(o.background); err != nil && o.background.Err() == nil {
+			o.log.Error("sweep", "error", err)
+		}
+	}
+}
+
+// Sweep is one look of the reaper: give back the claims of dead processes, declare uncertain what they were handing over,
+// give up what has waited too long, and wake lanes of profiles that have something due.
+func (o *Outbox) Sweep(ctx context.Context) error {
+	n, err := o.store.ReapUnclaimed(ctx)
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		o.log.Warn("claims of a lost worker went back to the queue", "messages", n)
+	}
+	if err := o.reapLost(ctx); err != nil {
+		return err
+	}
+	expired, err := o.store.Expired(ctx)
+	if err != nil {
+		return err
+	}
+	for _, l := range expired {
+		if err := o.store.Expire(ctx, l, mail.Expire(l.Recipients), time.Now()); err != nil {
+			return err
+		}
+	}
+	rings, err := o.store.DueProfiles(ctx, patience)
+	if err != nil {
+		return err
+	}
+	return o.ring(ctx, rings)
+}
+
+// reapLost settles as uncertain the messages whose process disappeared between the mark and the outcome.
+func (o *Outbox) reapLost(ctx context.Context) error {
+	lost, err := o.store.LostHandovers(ctx)
+	if err != nil || len(lost) == 0 {
+		return err
+	}
+	now := time.Now()
+	settled := make([]store.Settled, len(lost))
+	for i, l := range lost {
+		v := mail.Verdict{Outcome: mail.OutcomeUncertain, Code: mail.CodeWorkerLost, Step: "final"}
+		settled[i] = store.Settled{
+			MessageID: l.MessageID, TenantID: l.TenantID, Token: l.Token,
+			Settlement: mail.Settle(v, l.Attempts+1, l.Recipients, now, rand.Float64()), //nolint:gosec // jitter
+			Attempt:    attemptDetail(v, time.Time{}), Outcome: v.Outcome,
+			Started: l.Since, Ended: now,
+		}
+	}
+	if _, err := o.store.Journal(ctx, nil, settled); err != nil {
+		return err
+	}
+	o.log.Warn("a worker was lost during hand-overs; their outcome is uncertain", "messages", len(lost))
+	return nil
+}
+
+// leases are the tokens that this process holds.
+type leases struct {
+	mu     sync.Mutex
+	tokens map[string]bool
+}
+
+func (l *leases) init() { l.tokens = map[string]bool{} }
+
+func (l *leases) add(token string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tokens[token] = true
+}
+
+func (l *leases) remove(token string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.tokens, token)
+}
+
+func (l *leases) list() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	list := make([]string, 0, len(l.tokens))
+	for t := range l.tokens {
+		list = append(list, t)
+	}
+	return list
+}
+
+// renew prolongs the leases of this process three times in their length.
+func (o *Outbox) renew() {
+	ticker := time.NewTicker(o.cfg.Lease / 3)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-o.background.Done():
+			return
+		case <-ticker.C:
+		}
+		if err := o.store.Renew(o.background, o.leases.list(), o.cfg.Lease); err != nil && o.background.Err() == nil {
+			o.log.Error("renew leases", "error", err)
+		}
+	}
+}

@@ -1,0 +1,138 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/winprest/facteur/internal/mail"
+)
+
+// MessageState is the part of a message that a person's action may change.
+type MessageState struct {
+	ID, JobID, ProfileID string
+	Status               mail.Status // as stored: never held
+	Phase                mail.Phase
+	Priority             mail.Priority
+	Attempts             int
+	Recipients           []mail.Recipient
+	Code                 string
+	NotBefore, ExpiresAt time.Time
+	SentAt               time.Time
+}
+
+const (
+	stateSQL = `SELECT id, job_id, profile_id, status, phase, priority, attempts, recipients, code, not_before, expires_at, coalesce(sent_at, 0)
+	FROM messages WHERE tenant_id = $1 AND id = $2`
+	changeSQL = `UPDATE messages SET status = $3, phase = '', lease_token = NULL, lease_until = NULL, recipients = $4, code = $5,
+	not_before = $6, expires_at = $7, sent_at = nullif($8, 0), updated_at = $9 WHERE tenant_id = $1 AND id = $2`
+	cancelable   = `(status IN ('queued', 'deferred') OR (status = 'sending' AND phase = 'claimed'))`
+	cancelJobSQL = `UPDATE messages SET status = 'canceled', phase = '', lease_token = NULL, lease_until = NULL, updated_at = $3
+	WHERE tenant_id = $1 AND job_id = $2 AND ` + cancelable
+)
+
+// ChangeMessage locks a message and lets change decide its next state, or refuse with an error. Whoever holds a lease on it
+// is fenced off.
+func (s *Store) ChangeMessage(ctx context.Context, tx *Tx, tenantID, id string, now time.Time, change func(*MessageState) error) error {
+	var m MessageState
+	var recipients []byte
+	var notBefore, expires, sent int64
+	dest := []any{&m.ID, &m.JobID, &m.ProfileID, &m.Status, &m.Phase, &m.Priority, &m.Attempts, &recipients, &m.Code, &notBefore, &expires, &sent}
+	var err error
+	if tx.PG != nil {
+		err = tx.PG.QueryRow(ctx, stateSQL+` FOR UPDATE`, tenantID, id).Scan(dest...)
+	} else {
+		err = tx.SQL.QueryRowContext(ctx, stateSQL, tenantID, id).Scan(dest...)
+	}
+	if noRows(err) {
+		return ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("store: message state: %w", err)
+	}
+	if err := json.Unmarshal(recipients, &m.Recipients); err != nil {
+		return fmt.Errorf("store: recipients of %s: %w", id, err)
+	}
+	m.NotBefore, m.ExpiresAt, m.SentAt = fromMicros(notBefore), fromMicros(expires), fromMicros(sent)
+	if err := change(&m); err != nil {
+		return err
+	}
+	recipients, err = json.Marshal(m.Recipients)
+	if err != nil {
+		return err
+	}
+	_, err = tx.one(ctx, changeSQL, changeSQL, tenantID, id, string(m.Status), string(recipients), m.Code,
+		micros(m.NotBefore), micros(m.ExpiresAt), micros(m.SentAt), micros(now))
+	if err != nil {
+		return fmt.Errorf("store: change message: %w", err)
+	}
+	return nil
+}
+
+// CancelJob cancels every message of the job that was not handed over, and says how many.
+func (s *Store) CancelJob(ctx context.Context, tx *Tx, tenantID, jobID string, now time.Time) (int, error) {
+	n, err := tx.affect(ctx, cancelJobSQL, cancelJobSQL, tenantID, jobID, micros(now))
+	if err != nil {
+		return 0, fmt.Errorf("store: cancel job: %w", err)
+	}
+	return n, nil
+}
+
+// list is a parameter that the databases unfold to rows: an array for PostgreSQL, JSON for SQLite.
+func (tx *Tx) list(values []string) (any, error) {
+	if tx.PG != nil {
+		return values, nil
+	}
+	b, err := json.Marshal(values)
+	return string(b), err
+}
+
+// HoldProfile stops the profile until a person mends it. It does nothing when the profile was edited since p was read: the
+// trouble may be mended already.
+func (s *Store) HoldProfile(ctx context.Context, p *mail.Profile, t mail.ProfileTrouble) error {
+	return s.setTrouble(ctx, p, t, `UPDATE sender_profiles SET hold = $4 WHERE tenant_id = $1 AND id = $2 AND version = $3`)
+}
+
+// PauseProfile stops the profile for gap. It does nothing when the profile was edited, or paused by another lane, since p
+// was read.
+func (s *Store) PauseProfile(ctx context.Context, p *mail.Profile, t mail.ProfileTrouble, gap time.Duration) error {
+	return s.setTrouble(ctx, p, t, `UPDATE sender_profiles SET pause = $4, paused_until = $5, pause_count = $6 + 1
+	WHERE tenant_id = $1 AND id = $2 AND version = $3 AND pause_count = $6`, micros(time.Now().Add(gap)), p.PauseCount)
+}
+
+func (s *Store) setTrouble(ctx context.Context, p *mail.Profile, t mail.ProfileTrouble, query string, args ...any) error {
+	doc, err := json.Marshal(t)
+	if err != nil {
+		return err
+	}
+	err = s.Write(ctx, func(ctx context.Context, tx *Tx) error {
+		_, err := tx.one(ctx, query, query, append([]any{p.TenantID, p.ID, p.Version, string(doc)}, args...)...)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("store: profile trouble: %w", err)
+	}
+	return nil
+}
+
+// ClearPause forgets the pauses of a profile whose server answers.
+func (s *Store) ClearPause(ctx context.Context, p *mail.Profile) error {
+	const query = `UPDATE sender_profiles SET pause = NULL, paused_until = 0, pause_count = 0 WHERE tenant_id = $1 AND id = $2 AND pause_count > 0`
+	return s.Write(ctx, func(ctx context.Context, tx *Tx) error {
+		_, err := tx.one(ctx, query, query, p.TenantID, p.ID)
+		return err
+	})
+}
+
+// ClearHold lets a profile send again after a good check.
+func (s *Store) ClearHold(ctx context.Context, tenantID, profileID string) error {
+	const query = `UPDATE sender_profiles SET hold = NULL, pause = NULL, paused_until = 0, pause_count = 0 WHERE tenant_id = $1 AND id = $2`
+	return s.Write(ctx, func(ctx context.Context, tx *Tx) error {
+		found, err := tx.one(ctx, query, query, tenantID, profileID)
+		if err == nil && !found {
+			return ErrNotFound
+		}
+		return err
+	})
+}

@@ -1,0 +1,180 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/winprest/facteur/internal/mail"
+)
+
+// Mark asks to record that a message is about to be handed over.
+type Mark struct {
+	MessageID, Token string
+}
+
+// Settled is the outcome of a claim, to be recorded.
+type Settled struct {
+	MessageID, TenantID, Token string
+	mail.Settlement
+	// Attempt is recorded when the settlement is burnt.
+	Attempt AttemptDetail
+	Outcome mail.Outcome
+	Started time.Time
+	Ended   time.Time
+}
+
+// Journaled says which entries of a flush took effect. An entry that did not was fenced off: its message was canceled,
+// settled by somebody else, or is on another lease.
+type Journaled struct {
+	Marked, Settled map[string]bool // by message id
+}
+
+const (
+	// An outcome may still reach a message that was declared uncertain, as long as its lease token stands: it comes from the
+	// process that made the hand-over, so it is proof.
+	settlePostgres = `WITH v AS (
+	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bool[], $8::bigint[], $9::bigint[], $10::text[], $11::text[])
+	AS v (id, token, status, not_before, recipients, code, burnt, started, finished, outcome, detail)
+), u AS (
+	UPDATE messages m SET status = v.status, phase = '', code = v.code, recipients = v.recipients,
+		not_before = CASE WHEN v.not_before > 0 THEN v.not_before ELSE m.not_before END,
+		attempts = m.attempts + v.burnt::int,
+		lease_token = CASE WHEN v.status = 'uncertain' THEN m.lease_token END, lease_until = NULL,
+		sent_at = CASE WHEN v.status = 'sent' THEN v.finished END, updated_at = v.finished
+	FROM v WHERE m.id = v.id AND m.lease_token = v.token AND m.status IN ('sending', 'uncertain')
+	RETURNING m.id, m.tenant_id, m.attempts
+), n AS (
+	INSERT INTO attempts (message_id, n, tenant_id, started_at, finished_at, outcome, detail)
+	SELECT u.id, u.attempts, u.tenant_id, v.started, v.finished, v.outcome, v.detail FROM u JOIN v ON v.id = u.id WHERE v.burnt
+)
+SELECT id FROM u`
+	markPostgres = `UPDATE messages m SET phase = 'committing' FROM unnest($1::text[], $2::text[]) AS v (id, token)
+	WHERE m.id = v.id AND m.lease_token = v.token AND m.status = 'sending' AND m.phase = 'claimed' RETURNING m.id`
+
+	settleSQLite = `UPDATE messages SET status = $3, phase = '', code = $6, recipients = $5,
+	not_before = CASE WHEN $4 > 0 THEN $4 ELSE not_before END, attempts = attempts + $7,
+	lease_token = CASE WHEN $3 = 'uncertain' THEN lease_token END, lease_until = NULL,
+	sent_at = CASE WHEN $3 = 'sent' THEN $8 END, updated_at = $8
+	WHERE id = $1 AND lease_token = $2 AND status IN ('sending', 'uncertain') RETURNING attempts`
+	insertAttemptSQLite = `INSERT INTO attempts (message_id, n, tenant_id, started_at, finished_at, outcome, detail) VALUES ($1, $2, $3, $4, $5, $6, $7)`
+	markSQLite          = `UPDATE messages SET phase = 'committing' WHERE id = $1 AND lease_token = $2 AND status = 'sending' AND phase = 'claimed' RETURNING 1`
+)
+
+// Journal writes outcomes and marks in one commit. A nil error means that they are on disk.
+func (s *Store) Journal(ctx context.Context, marks []Mark, settled []Settled) (Journaled, error) {
+	j := Journaled{Marked: make(map[string]bool, len(marks)), Settled: make(map[string]bool, len(settled))}
+	var err error
+	if s.pg != nil {
+		err = s.journalPostgres(ctx, marks, settled, &j)
+	} else {
+		err = s.Write(ctx, func(ctx context.Context, tx *Tx) error {
+			clear(j.Marked)
+			clear(j.Settled)
+			return s.journalSQLite(ctx, tx, marks, settled, &j)
+		})
+	}
+	if err != nil {
+		return Journaled{}, fmt.Errorf("store: journal: %w", err)
+	}
+	return j, nil
+}
+
+// journalPostgres sends both statements in one pipeline with one sync, which PostgreSQL runs as one transaction: one round
+// trip, commit included.
+func (s *Store) journalPostgres(ctx context.Context, marks []Mark, settled []Settled, j *Journaled) error {
+	var b pgx.Batch
+	if n := len(settled); n > 0 {
+		cols := newColumns(n)
+		notBefore, started, finished := make([]int64, n), make([]int64, n), make([]int64, n)
+		burnt := make([]bool, n)
+		for i := range settled {
+			o := &settled[i]
+			recipients, detail, err := o.encode()
+			if err != nil {
+				return err
+			}
+			cols.add(o.MessageID, o.Token, string(o.Status), recipients, o.Code, o.Outcome.String(), detail)
+			notBefore[i], started[i], finished[i], burnt[i] = micros(o.NotBefore), micros(o.Started), micros(o.Ended), o.Burnt
+		}
+		b.Queue(settlePostgres, cols[0], cols[1], cols[2], notBefore, cols[3], cols[4], burnt, started, finished, cols[5], cols[6]).Query(collectIDs(j.Settled))
+	}
+	if n := len(marks); n > 0 {
+		ids, tokens := make([]string, n), make([]string, n)
+		for i, m := range marks {
+			ids[i], tokens[i] = m.MessageID, m.Token
+		}
+		b.Queue(markPostgres, ids, tokens).Query(collectIDs(j.Marked))
+	}
+	return s.pg.SendBatch(ctx, &b).Close()
+}
+
+func collectIDs(into map[string]bool) func(pgx.Rows) error {
+	return func(rows pgx.Rows) error {
+		for rows.Next() {
+			var id string
+			if err := rows.Scan(&id); err != nil {
+				return err
+			}
+			into[id] = true
+		}
+		return rows.Err()
+	}
+}
+
+func (s *Store) journalSQLite(ctx context.Context, tx *Tx, marks []Mark, settled []Settled, j *Journaled) error {
+	for i := range settled {
+		o := &settled[i]
+		recipients, detail, err := o.encode()
+		if err != nil {
+			return err
+		}
+		burnt := 0
+		if o.Burnt {
+			burnt = 1
+		}
+		var n int
+		err = s.queryRow(ctx, tx, settleSQLite, o.MessageID, o.Token, string(o.Status), micros(o.NotBefore), recipients, o.Code, burnt, micros(o.Ended)).Scan(&n)
+		if errors.Is(err, sql.ErrNoRows) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if o.Burnt {
+			if err := s.exec(ctx, tx, insertAttemptSQLite, o.MessageID, n, o.TenantID, micros(o.Started), micros(o.Ended), o.Outcome.String(), detail); err != nil {
+				return err
+			}
+		}
+		j.Settled[o.MessageID] = true
+	}
+	for _, m := range marks {
+		var one int
+		err := s.queryRow(ctx, tx, markSQLite, m.MessageID, m.Token).Scan(&one)
+		if errors.Is(err, sql.ErrNoRows) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		j.Marked[m.MessageID] = true
+	}
+	return nil
+}
+
+func (o *Settled) encode() (recipients, detail string, err error) {
+	r, err := json.Marshal(o.Recipients)
+	if err != nil {
+		return "", "", err
+	}
+	d, err := json.Marshal(o.Attempt)
+	if err != nil {
+		return "", "", err
+	}
+	return string(r), string(d), nil
+}

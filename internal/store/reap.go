@@ -1,0 +1,106 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/winprest/facteur/internal/mail"
+)
+
+// Reaping finds what a dead process left behind and what has waited too long. Every process may do it at any time: each
+// step is one fenced UPDATE.
+
+const (
+	// A lease that is over before anything was handed over: the message simply goes back.
+	unclaimPostgres = `UPDATE messages SET status = CASE WHEN attempts > 0 THEN 'deferred' ELSE 'queued' END, phase = '', lease_token = NULL, lease_until = NULL
+	WHERE status = 'sending' AND phase = 'claimed' AND lease_until < ` + nowPostgres
+	unclaimSQLite = `UPDATE messages SET status = CASE WHEN attempts > 0 THEN 'deferred' ELSE 'queued' END, phase = '', lease_token = NULL, lease_until = NULL
+	WHERE status = 'sending' AND phase = 'claimed' AND lease_until < ` + nowSQLite
+	lostPostgres = `SELECT id, tenant_id, lease_token, attempts, recipients, lease_until FROM messages
+	WHERE status = 'sending' AND phase = 'committing' AND lease_until < ` + nowPostgres + ` ORDER BY lease_until LIMIT 500`
+	lostSQLite = `SELECT id, tenant_id, lease_token, attempts, recipients, lease_until FROM messages
+	WHERE status = 'sending' AND phase = 'committing' AND lease_until < ` + nowSQLite + ` ORDER BY lease_until LIMIT 500`
+	expiredPostgres = `SELECT id, tenant_id, '', attempts, recipients, expires_at FROM messages WHERE status = 'deferred' AND expires_at < ` + nowPostgres + ` ORDER BY expires_at LIMIT 500`
+	expiredSQLite   = `SELECT id, tenant_id, '', attempts, recipients, expires_at FROM messages WHERE status = 'deferred' AND expires_at < ` + nowSQLite + ` ORDER BY expires_at LIMIT 500`
+	expireRow       = `UPDATE messages SET status = $2, code = $3, recipients = $4, updated_at = $5,
+	sent_at = CASE WHEN $2 = 'sent' THEN $5 ELSE sent_at END WHERE id = $1 AND status = 'deferred'`
+)
+
+// Lost is a message whose hand-over had begun when its process disappeared, or one that waited too long.
+type Lost struct {
+	MessageID, TenantID, Token string
+	Attempts                   int
+	Recipients                 []mail.Recipient
+	Since                      time.Time
+}
+
+// ReapUnclaimed gives back the messages of dead leases of which nothing was handed over.
+func (s *Store) ReapUnclaimed(ctx context.Context) (n int, err error) {
+	err = s.Write(ctx, func(ctx context.Context, tx *Tx) error {
+		n, err = tx.affect(ctx, unclaimPostgres, unclaimSQLite)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("store: reap: %w", err)
+	}
+	return n, nil
+}
+
+// LostHandovers lists at most 500 messages of dead leases that the far end may have. Settle them with Journal: their token
+// fences them.
+func (s *Store) LostHandovers(ctx context.Context) ([]Lost, error) {
+	return s.lost(ctx, lostPostgres, lostSQLite)
+}
+
+// Expired lists at most 500 deferred messages that have waited too long.
+func (s *Store) Expired(ctx context.Context) ([]Lost, error) {
+	return s.lost(ctx, expiredPostgres, expiredSQLite)
+}
+
+// Expire records that a message listed by Expired is given up.
+func (s *Store) Expire(ctx context.Context, l Lost, to mail.Settlement, now time.Time) error {
+	recipients, err := json.Marshal(to.Recipients)
+	if err != nil {
+		return err
+	}
+	return s.Write(ctx, func(ctx context.Context, tx *Tx) error {
+		_, err := tx.one(ctx, expireRow, expireRow, l.MessageID, string(to.Status), to.Code, string(recipients), micros(now))
+		return err
+	})
+}
+
+func (s *Store) lost(ctx context.Context, postgres, sqlite string) ([]Lost, error) {
+	var rows scanner
+	if s.pg != nil {
+		r, err := s.pg.Query(ctx, postgres)
+		if err != nil {
+			return nil, fmt.Errorf("store: reap: %w", err)
+		}
+		defer r.Close()
+		rows = r
+	} else {
+		r, err := s.liteRead.QueryContext(ctx, sqlite)
+		if err != nil {
+			return nil, fmt.Errorf("store: reap: %w", err)
+		}
+		defer r.Close()
+		rows = r
+	}
+	var out []Lost
+	for rows.Next() {
+		var l Lost
+		var recipients []byte
+		var since int64
+		if err := rows.Scan(&l.MessageID, &l.TenantID, &l.Token, &l.Attempts, &recipients, &since); err != nil {
+			return nil, fmt.Errorf("store: reap: %w", err)
+		}
+		if err := json.Unmarshal(recipients, &l.Recipients); err != nil {
+			return nil, fmt.Errorf("store: recipients of %s: %w", l.MessageID, err)
+		}
+		l.Since = fromMicros(since)
+		out = append(out, l)
+	}
+	return out, rows.Err()
+}
