@@ -13,6 +13,7 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"errors"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -31,6 +32,16 @@ var (
 	ErrConflict = errors.New("store: conflict")
 	// ErrKeyUsed: an idempotency record for this key exists; read it and answer from it.
 	ErrKeyUsed = errors.New("store: idempotency key used")
+	// ErrInUse: the profile cannot go while messages of it are waiting, are on their way, or are uncertain.
+	ErrInUse = errors.New("store: in use")
+	// ErrTooLarge: an upload went over its limit.
+	ErrTooLarge = errors.New("store: too large")
+	// ErrUnauthenticated: the API key is not one. It does not say why.
+	ErrUnauthenticated = errors.New("store: not authenticated")
+	// ErrCursor: the page cursor is none that this service gave.
+	ErrCursor = errors.New("store: bad cursor")
+	// ErrSealed: a sealed secret cannot be opened: no keyset, another keyset, or not the row it was sealed for.
+	ErrSealed = errors.New("store: sealed secret cannot be opened")
 )
 
 // Store is a handle on one database. It is safe for concurrent use.
@@ -43,6 +54,12 @@ type Store struct {
 	// readers have connections of their own, which WAL lets go on beside the writer.
 	lite, liteRead *sql.DB
 	ro             *gorm.DB // reads; the same as db on PostgreSQL
+	prepared       prepared
+
+	keyset  *Keyset
+	log     *slog.Logger
+	keys    keyCache
+	uploads uploadQueue
 }
 
 // Tx is one write transaction of the delivery path. Exactly one field is set; both are exported because River inserts its

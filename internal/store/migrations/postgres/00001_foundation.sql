@@ -182,7 +182,7 @@ CREATE TABLE lanes (
 ) WITH (fillfactor = 50);
 
 CREATE TABLE idempotency_records (
-    tenant_id    text COLLATE "C" NOT NULL REFERENCES tenants (id),
+    tenant_id    text COLLATE "C" NOT NULL, -- empty: an operator's request, which belongs to no tenant
     key          text COLLATE "C" NOT NULL,
     request_hash text COLLATE "C" NOT NULL,
     status       integer NOT NULL,
@@ -191,6 +191,7 @@ CREATE TABLE idempotency_records (
     created_at   bigint NOT NULL,
     PRIMARY KEY (tenant_id, key)
 );
+CREATE INDEX idempotency_records_by_age ON idempotency_records (created_at);
 
 CREATE TABLE audit_events (
     id         text COLLATE "C" PRIMARY KEY,

@@ -181,7 +181,7 @@ CREATE TABLE lanes (
 );
 
 CREATE TABLE idempotency_records (
-    tenant_id    text NOT NULL REFERENCES tenants (id),
+    tenant_id    text NOT NULL, -- empty: an operator's request, which belongs to no tenant
     key          text NOT NULL,
     request_hash text NOT NULL,
     status       integer NOT NULL,
@@ -190,6 +190,7 @@ CREATE TABLE idempotency_records (
     created_at   integer NOT NULL,
     PRIMARY KEY (tenant_id, key)
 );
+CREATE INDEX idempotency_records_by_age ON idempotency_records (created_at);
 
 CREATE TABLE audit_events (
     id         text PRIMARY KEY,

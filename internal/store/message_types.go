@@ -1,0 +1,104 @@
+package store
+
+import (
+	"time"
+
+	"github.com/winprest/facteur/internal/mail"
+)
+
+// Message is the state of one message as it is read.
+type Message struct {
+	ID, TenantID, JobID, ProfileID string
+
+	Status     mail.Status // held when it waits and its profile has a hold
+	Phase      mail.Phase
+	Priority   mail.Priority
+	NotBefore  time.Time
+	ExpiresAt  time.Time
+	Attempts   int
+	Recipients []mail.Recipient
+	Code       string // of the last verdict; of the profile's hold when held; empty when there is nothing to say
+	Delivery   string // "unknown" | "delivered" | "bounced" | "complained"
+
+	CreatedAt, UpdatedAt time.Time
+	SentAt               time.Time // zero: not sent
+
+	Subject  string
+	Language string // that was used
+	Detail   MessageDetail
+}
+
+// MessageDetail is what the caller asked and how it was decided. It is written with the message and never changes.
+type MessageDetail struct {
+	Document        mail.Document     `json:"document,omitzero"`
+	Client          mail.Client       `json:"client,omitzero"`
+	ExternalID      string            `json:"external_id,omitempty"`
+	Tags            []string          `json:"tags,omitempty"`
+	Metadata        map[string]string `json:"metadata,omitempty"`
+	TemplateID      string            `json:"template_id,omitempty"`
+	TemplateVersion int64             `json:"template_version,omitempty"`
+	LanguageAsked   string            `json:"language_asked,omitempty"`
+	SenderLevel     mail.Level        `json:"sender_level,omitempty"`
+	SenderReason    string            `json:"sender_reason,omitempty"`
+	RequestedBy     string            `json:"requested_by,omitempty"`
+	// AllowedDuplicateReason is why a person sent this document to this client once more.
+	AllowedDuplicateReason string `json:"allowed_duplicate_reason,omitempty"`
+}
+
+// Attempt is one counted try to hand a message over.
+type Attempt struct {
+	MessageID             string
+	N                     int // from 1
+	StartedAt, FinishedAt time.Time
+	Outcome               mail.Outcome
+	Detail                AttemptDetail
+}
+
+// AttemptDetail is the evidence of an attempt.
+type AttemptDetail struct {
+	Scope         mail.Scope              `json:"scope,omitempty"`
+	Code          string                  `json:"code,omitempty"`
+	Step          string                  `json:"step,omitempty"`
+	Reply         mail.Reply              `json:"reply,omitzero"`
+	Evidence      string                  `json:"evidence,omitempty"`
+	Recipients    []mail.RecipientVerdict `json:"recipients,omitempty"`
+	NextAttemptAt time.Time               `json:"next_attempt_at,omitzero"`
+}
+
+// MessageFilter selects messages; zero fields select everything.
+type MessageFilter struct {
+	JobID, ProfileID, ExternalID string
+	Status                       mail.Status // held included; queued and deferred leave out what is held
+	CreatedAfter, CreatedBefore  time.Time   // after is included, before is not
+}
+
+// Job is a send job as it is read.
+type Job struct {
+	ID, TenantID, ProfileID string
+	Purpose                 string // "one_off" | "batch"
+	Total                   int
+	Detail                  JobDetail
+	SendAt                  time.Time // zero: at once
+	CreatedBy               string    // API key id
+	CreatedAt               time.Time
+
+	Counts  map[mail.Status]int // of its messages by status as Message.Status has it; statuses with none are absent
+	Partial int                 // of those sent: how many were refused for some of their recipients
+}
+
+// JobDetail is what the caller asked for the job as a whole.
+type JobDetail struct {
+	ExternalID   string            `json:"external_id,omitempty"`
+	Name         string            `json:"name,omitempty"`
+	Tags         []string          `json:"tags,omitempty"`
+	Metadata     map[string]string `json:"metadata,omitempty"`
+	TemplateID   string            `json:"template_id,omitempty"`
+	SenderLevel  mail.Level        `json:"sender_level,omitempty"`
+	SenderReason string            `json:"sender_reason,omitempty"`
+}
+
+// JobFilter selects jobs; zero fields select everything.
+type JobFilter struct {
+	Purpose, ProfileID          string
+	CreatedAfter, CreatedBefore time.Time // after is included, before is not
+}

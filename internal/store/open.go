@@ -1,0 +1,222 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+)
+
+// Config says which database to open.
+type Config struct {
+	// URL is "postgres://…", "sqlite:path" or a path. Empty: facteur.db in the working directory.
+	URL string
+	// Keyset seals credentials. Without one everything works but profiles that have a secret.
+	Keyset *Keyset
+	// MaxConns is the size of the PostgreSQL pool; 0: 4 for each CPU and at least 16.
+	MaxConns int
+	Logger   *slog.Logger // nil: slog.Default()
+}
+
+const liteReaders = 4
+
+// Open connects to the database. It does not look at the schema: see Migrate and MigrationsPending.
+func Open(ctx context.Context, c Config) (*Store, error) {
+	s := &Store{keyset: c.Keyset, log: c.Logger}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	open := s.openSQLite
+	if isPostgres(c.URL) {
+		open = s.openPostgres
+	}
+	if err := open(ctx, c); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func isPostgres(u string) bool {
+	return strings.HasPrefix(u, "postgres://") || strings.HasPrefix(u, "postgresql://")
+}
+
+// gormConfig keeps the values of queries out of logs, and leaves the caching of statements to pgx.
+func gormConfig() *gorm.Config {
+	return &gorm.Config{Logger: logger.Discard, TranslateError: true, SkipDefaultTransaction: true, DisableAutomaticPing: true}
+}
+
+func (s *Store) openPostgres(ctx context.Context, c Config) error {
+	pc, err := pgxpool.ParseConfig(c.URL)
+	if err != nil {
+		// The cause quotes the URL, which holds a password.
+		return errors.New("store: the PostgreSQL URL cannot be parsed")
+	}
+	pc.MaxConns = int32(max(16, 4*runtime.NumCPU())) //nolint:gosec // small
+	if c.MaxConns > 0 {
+		pc.MaxConns = int32(min(c.MaxConns, 10_000)) //nolint:gosec // bounded
+	}
+	if pc.ConnConfig.RuntimeParams["application_name"] == "" {
+		pc.ConnConfig.RuntimeParams["application_name"] = "facteur"
+	}
+	pc.AfterConnect = durable
+	if s.pg, err = pgxpool.NewWithConfig(ctx, pc); err != nil {
+		return fmt.Errorf("store: open PostgreSQL: %w", err)
+	}
+	if err := s.pg.Ping(ctx); err != nil {
+		return fmt.Errorf("store: reach PostgreSQL: %w", err)
+	}
+	s.db, err = gorm.Open(postgres.New(postgres.Config{Conn: stdlib.OpenDBFromPool(s.pg)}), gormConfig())
+	if err != nil {
+		return fmt.Errorf("store: open PostgreSQL: %w", err)
+	}
+	s.ro = s.db
+	return nil
+}
+
+// durable makes a commit mean "on disk" where a server or role was set up otherwise. Stronger settings stay.
+func durable(ctx context.Context, conn *pgx.Conn) error {
+	var level string
+	if err := conn.QueryRow(ctx, "SHOW synchronous_commit").Scan(&level); err != nil {
+		return err
+	}
+	if level != "off" {
+		return nil
+	}
+	_, err := conn.Exec(ctx, "SET synchronous_commit = on")
+	return err
+}
+
+func (s *Store) openSQLite(ctx context.Context, c Config) error {
+	write, read := liteDSN(c.URL)
+	var err error
+	if s.lite, err = sql.Open("sqlite", write); err != nil {
+		return fmt.Errorf("store: open SQLite: %w", err)
+	}
+	s.lite.SetMaxOpenConns(1)
+	s.lite.SetMaxIdleConns(1)
+	if err := s.lite.PingContext(ctx); err != nil { // makes the file, which readers cannot
+		return fmt.Errorf("store: open SQLite: %w", err)
+	}
+	if s.liteRead, err = sql.Open("sqlite", read); err != nil {
+		return fmt.Errorf("store: open SQLite: %w", err)
+	}
+	s.liteRead.SetMaxOpenConns(liteReaders)
+	s.liteRead.SetMaxIdleConns(liteReaders)
+	if s.db, err = gorm.Open(sqliteDialector{s.lite}, gormConfig()); err != nil {
+		return fmt.Errorf("store: open SQLite: %w", err)
+	}
+	if s.ro, err = gorm.Open(sqliteDialector{s.liteRead}, gormConfig()); err != nil {
+		return fmt.Errorf("store: open SQLite: %w", err)
+	}
+	return nil
+}
+
+// liteDSN gives the DSN of the write connection and of the readers.
+func liteDSN(u string) (write, read string) {
+	file := litePath(u)
+	name := (&url.URL{Path: filepath.ToSlash(file)}).EscapedPath()
+	if filepath.IsAbs(file) && !strings.HasPrefix(name, "/") { // C:\dir\file
+		name = "/" + name
+	}
+	q := url.Values{"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)"}, "_txlock": {"immediate"}}
+	write = "file:" + name + "?" + q.Encode()
+	q = url.Values{"_pragma": {"busy_timeout(10000)", "query_only(1)"}}
+	return write, "file:" + name + "?" + q.Encode()
+}
+
+// litePath is the database file of a SQLite URL.
+func litePath(u string) string {
+	u = strings.TrimPrefix(u, "sqlite:")
+	if rest, ok := strings.CutPrefix(u, "//"); ok { // sqlite:///abs/path
+		u = rest
+	}
+	if u == "" {
+		u = "facteur.db"
+	}
+	return u
+}
+
+// Close ends the database's connections. Nothing of the store may be in use.
+func (s *Store) Close() error {
+	s.uploads.stop()
+	s.flushKeyUse()
+	var errs []error
+	for _, db := range []*gorm.DB{s.db} {
+		if s.pg == nil || db == nil {
+			continue
+		}
+		if conns, err := db.DB(); err == nil {
+			errs = append(errs, conns.Close())
+		}
+	}
+	if s.pg != nil {
+		s.pg.Close()
+	}
+	for _, db := range []*sql.DB{s.liteRead, s.lite} {
+		if db != nil {
+			errs = append(errs, db.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Ping proves that the database answers.
+func (s *Store) Ping(ctx context.Context) error {
+	if s.pg != nil {
+		return s.pg.Ping(ctx)
+	}
+	return s.liteRead.PingContext(ctx)
+}
+
+// Dialect is "postgres" or "sqlite".
+func (s *Store) Dialect() string {
+	if s.pg != nil {
+		return "postgres"
+	}
+	return "sqlite"
+}
+
+// Postgres is the pool, nil on SQLite.
+func (s *Store) Postgres() *pgxpool.Pool { return s.pg }
+
+// SQLite is the write connection, nil on PostgreSQL.
+func (s *Store) SQLite() *sql.DB { return s.lite }
+
+// Write runs fn in one transaction of the delivery path. An error of fn rolls it back. A nil error means that the commit is
+// on disk; after an error of the commit itself it may be, too.
+func (s *Store) Write(ctx context.Context, fn func(ctx context.Context, tx *Tx) error) error {
+	if s.pg != nil {
+		return pgx.BeginFunc(ctx, s.pg, func(tx pgx.Tx) error { return fn(ctx, &Tx{PG: tx}) })
+	}
+	if err := s.prepareDelivery(ctx); err != nil {
+		return err
+	}
+	return s.writeLite(ctx, fn)
+}
+
+func (s *Store) writeLite(ctx context.Context, fn func(ctx context.Context, tx *Tx) error) error {
+	tx, err := s.lite.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("store: begin: %w", err)
+	}
+	defer tx.Rollback() //nolint:errcheck // does nothing after a commit
+	if err := fn(ctx, &Tx{SQL: tx}); err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("store: commit: %w", err)
+	}
+	return nil
+}
