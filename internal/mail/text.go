@@ -1,0 +1,104 @@
+package mail
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// checkText checks a text of several lines: valid UTF-8 of at most max bytes, no control characters but line breaks and tabs.
+func checkText(ps *Problems, at, s string, max int) {
+	if len(s) > max {
+		ps.Add(at, CodeFieldTooLong, "max", strconv.Itoa(max))
+		return
+	}
+	if isPlain(s) {
+		return
+	}
+	if !utf8.ValidString(s) {
+		ps.Add(at, CodeInvalidUTF8)
+		return
+	}
+	for _, r := range s {
+		if refused(r) {
+			ps.Add(at, CodeControlCharacter, "character", fmt.Sprintf("%U", r))
+			return
+		}
+	}
+}
+
+// checkLine checks a text that goes into a header: as checkText, and one line without tabs.
+func checkLine(ps *Problems, at, s string, max int) {
+	if strings.ContainsAny(s, "\r\n") {
+		ps.Add(at, CodeLineBreak)
+		return
+	}
+	if strings.Contains(s, "\t") {
+		ps.Add(at, CodeControlCharacter, "character", "U+0009")
+		return
+	}
+	checkText(ps, at, s, max)
+}
+
+// requireLine is checkLine for a field that must not be blank.
+func requireLine(ps *Problems, at, s string, max int) {
+	if strings.TrimSpace(s) == "" && isPlain(s) {
+		ps.Add(at, CodeFieldRequired)
+		return
+	}
+	checkLine(ps, at, s, max)
+}
+
+// isPlain is the quick answer for nearly every text: printable ASCII, line breaks and tabs.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c >= 0x7f || c < ' ' && c != '\n' && c != '\r' && c != '\t' {
+			return false
+		}
+	}
+	return true
+}
+
+// refused says that a rune has no place in any text: control characters, and the noncharacters, which are for a program's own
+// use (Unicode 23.7; htmlToText uses two of them).
+func refused(r rune) bool {
+	switch {
+	case r == '\n', r == '\r', r == '\t':
+		return false
+	case unicode.IsControl(r):
+		return true
+	}
+	return 0xFDD0 <= r && r <= 0xFDEF || r&0xFFFE == 0xFFFE
+}
+
+// newlines makes every line break a single LF.
+func newlines(s string) string {
+	if strings.IndexByte(s, '\r') < 0 {
+		return s
+	}
+	return strings.ReplaceAll(strings.ReplaceAll(s, "\r\n", "\n"), "\r", "\n")
+}
+
+// shown is the caller's input as a problem's parameter repeats it: short and printable.
+func shown(s string) string {
+	const most = 100
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\uFFFD"))
+	if len(s) <= most {
+		return s
+	}
+	cut := most
+	for !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return s[:cut] + "…"
+}
+
+// escapePointer makes any text one step of a JSON pointer (RFC 6901 section 3).
+var escapePointer = strings.NewReplacer("~", "~0", "/", "~1").Replace
