@@ -1,0 +1,167 @@
+// Package pgtest gives tests real databases: a fresh SQLite file, and a fresh database of a real PostgreSQL.
+//
+// The PostgreSQL is FACTEUR_TEST_POSTGRES when that is set (a URL of a role that may create databases); else a cluster of
+// the test process's own, started on first use in a temporary folder with the durability of production, and gone with the
+// process. Where no PostgreSQL is installed Debian's is, and where that cannot be the test fails: it is never skipped.
+package pgtest
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Env names the variable that points at a PostgreSQL to use instead of an own one.
+const Env = "FACTEUR_TEST_POSTGRES"
+
+var server struct {
+	once    sync.Once
+	url     string // of the maintenance database
+	cluster *cluster
+	err     error
+
+	mu        sync.Mutex
+	templates map[string]string // prepared databases by name
+}
+
+func start() (string, error) {
+	server.once.Do(func() {
+		if server.url = os.Getenv(Env); server.url != "" {
+			return
+		}
+		if server.cluster, server.err = newCluster(); server.err == nil {
+			server.url = server.cluster.url("postgres")
+		}
+	})
+	return server.url, server.err
+}
+
+// New gives the URL of a fresh, empty PostgreSQL database, dropped when the test ends.
+func New(t testing.TB) string {
+	t.Helper()
+	return fresh(t, "template0")
+}
+
+// Prepared is New for tests that all begin with the same schema: prepare is run once per process and name, and each
+// database is a copy of its result.
+func Prepared(t testing.TB, name string, prepare func(url string) error) string {
+	t.Helper()
+	base := mustStart(t)
+	server.mu.Lock()
+	template, ok := server.templates[name]
+	if !ok {
+		template = randomName()
+		err := run(base, "CREATE DATABASE "+template+" TEMPLATE template0")
+		if err == nil {
+			err = prepare(database(base, template))
+		}
+		if err != nil {
+			server.mu.Unlock()
+			t.Fatalf("pgtest: prepare %s: %v", name, err)
+		}
+		if server.templates == nil {
+			server.templates = make(map[string]string)
+		}
+		server.templates[name] = template
+	}
+	server.mu.Unlock()
+	return fresh(t, template)
+}
+
+// Both runs a test on a fresh SQLite file and on a fresh PostgreSQL database, as the subtests "sqlite" and "postgres".
+func Both(t *testing.T, test func(t *testing.T, url string)) {
+	t.Helper()
+	t.Run("sqlite", func(t *testing.T) { test(t, SQLite(t)) })
+	t.Run("postgres", func(t *testing.T) { test(t, New(t)) })
+}
+
+// SQLite gives the URL of a database file that is not there yet.
+func SQLite(t testing.TB) string {
+	t.Helper()
+	return "sqlite:" + filepath.Join(t.TempDir(), "facteur.db")
+}
+
+// Restart stops the process's own cluster as a power cut would (no shutdown checkpoint) and starts it again on the same
+// port. It fails the test when FACTEUR_TEST_POSTGRES is in use, because that server is not ours.
+func Restart(t testing.TB) {
+	t.Helper()
+	mustStart(t)
+	if server.cluster == nil {
+		t.Fatalf("pgtest: Restart needs a cluster of its own, without %s", Env)
+	}
+	if err := server.cluster.restart(); err != nil {
+		t.Fatalf("pgtest: restart: %v", err)
+	}
+}
+
+// Bin is the path of one of PostgreSQL's programs, such as pg_dump.
+func Bin(t testing.TB, name string) string {
+	t.Helper()
+	dir, err := findBin()
+	if err != nil {
+		t.Fatalf("pgtest: %v", err)
+	}
+	return filepath.Join(dir, name)
+}
+
+func mustStart(t testing.TB) string {
+	t.Helper()
+	base, err := start()
+	if err != nil {
+		t.Fatalf("pgtest: no PostgreSQL to test on: %v", err)
+	}
+	return base
+}
+
+func fresh(t testing.TB, template string) string {
+	t.Helper()
+	base := mustStart(t)
+	name := randomName()
+	if err := run(base, "CREATE DATABASE "+name+" TEMPLATE "+template); err != nil {
+		t.Fatalf("pgtest: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := run(base, "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+			t.Logf("pgtest: %v", err)
+		}
+	})
+	return database(base, name)
+}
+
+func randomName() string {
+	var b [8]byte
+	rand.Read(b[:]) //nolint:errcheck // never fails
+	return "facteur_test_" + hex.EncodeToString(b[:])
+}
+
+func run(base, query string) error {
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, base)
+	if err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, query)
+	if err = errors.Join(err, conn.Close(ctx)); err != nil {
+		return fmt.Errorf("%s: %w", query, err)
+	}
+	return nil
+}
+
+// database is base with another database's name.
+func database(base, name string) string {
+	u, err := url.Parse(base)
+	if err != nil {
+		return base
+	}
+	u.Path = "/" + name
+	return u.String()
+}
