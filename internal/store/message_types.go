@@ -82,6 +82,7 @@ type Job struct {
 	CreatedBy               string    // API key id
 	CreatedAt               time.Time
 
+	// Counts and Partial are filled by Store.Job alone.
 	Counts  map[mail.Status]int // of its messages by status as Message.Status has it; statuses with none are absent
 	Partial int                 // of those sent: how many were refused for some of their recipients
 }

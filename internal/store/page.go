@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
+	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 )
 
@@ -80,14 +82,24 @@ func list[R, T any](q *gorm.DB, p Page, idColumn string, id func(*R) string, con
 
 // failed turns a database error into the package's own.
 func failed(doing string, err error) error {
-	switch {
-	case err == nil:
+	for _, own := range []error{ErrNotFound, ErrVersion, ErrConflict, ErrKeyUsed, ErrInUse, ErrSealed} {
+		if errors.Is(err, own) {
+			return own
+		}
+	}
+	if err == nil {
 		return nil
+	}
+	cause := sqliteDialector{}.Translate(err)
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) { // of a query by hand; gorm translates its own
+		cause = postgres.Dialector{}.Translate(pg)
+	}
+	switch {
 	case errors.Is(err, gorm.ErrRecordNotFound), noRows(err):
 		return ErrNotFound
-	case errors.Is(err, gorm.ErrForeignKeyViolated): // what it refers to is not this tenant's
+	case errors.Is(cause, gorm.ErrForeignKeyViolated): // what it refers to is not this tenant's
 		return ErrNotFound
-	case errors.Is(err, gorm.ErrDuplicatedKey):
+	case errors.Is(cause, gorm.ErrDuplicatedKey):
 		return ErrConflict
 	}
 	return fmt.Errorf("store: %s: %w", doing, err)

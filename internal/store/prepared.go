@@ -18,6 +18,7 @@ type prepared struct {
 var deliverySQLite = []string{
 	insertJobSQLite, insertMessageSQLite, insertContentSQLite,
 	markSQLite, settleSQLite, insertAttemptSQLite, claimOneSQLite,
+	saveRecordSQLite, insertBlob, insertChunk, insertAttachment,
 }
 
 func (s *Store) prepareDelivery(ctx context.Context) error {

@@ -74,6 +74,20 @@ func NewID(prefix string) string {
 	return prefix + "_" + strings.ToLower(ulid.MustNew(ulid.Now(), rand.Reader).String())
 }
 
+// Now is the time as the database keeps it: UTC, in whole microseconds.
+func Now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
+
+// fill gives a new row its id and its time where the caller did not.
+func fill(prefix string, id *string, created *time.Time) {
+	if *id == "" {
+		*id = NewID(prefix)
+	}
+	if created.IsZero() {
+		*created = Now()
+	}
+	*created = created.UTC().Truncate(time.Microsecond)
+}
+
 // micros is how the database keeps a time: microseconds since 1970 UTC, 0 for none.
 func micros(t time.Time) int64 {
 	if t.IsZero() {
@@ -88,4 +102,21 @@ func fromMicros(us int64) time.Time {
 		return time.Time{}
 	}
 	return time.UnixMicro(us).UTC()
+}
+
+// optional is micros for a nullable column.
+func optional(t time.Time) *int64 {
+	if t.IsZero() {
+		return nil
+	}
+	us := micros(t)
+	return &us
+}
+
+// fromOptional is the reverse of optional.
+func fromOptional(us *int64) time.Time {
+	if us == nil {
+		return time.Time{}
+	}
+	return fromMicros(*us)
 }

@@ -81,8 +81,8 @@ CREATE TABLE blobs (
 CREATE TABLE blob_chunks (
     blob_id    text COLLATE "C" NOT NULL,
     n          integer NOT NULL,
-    data       bytea NOT NULL,
     created_at bigint NOT NULL,
+    data       bytea NOT NULL,
     PRIMARY KEY (blob_id, n)
 );
 ALTER TABLE blob_chunks ALTER COLUMN data SET STORAGE EXTERNAL; -- PDFs do not compress
@@ -141,6 +141,7 @@ CREATE TABLE messages (
 CREATE INDEX messages_by_job ON messages (job_id, id);
 CREATE INDEX messages_due ON messages (profile_id, priority, not_before, id) WHERE status IN ('queued', 'deferred');
 CREATE INDEX messages_leased ON messages (lease_until) WHERE status = 'sending';
+CREATE INDEX messages_uncertain ON messages (profile_id, id) WHERE status = 'uncertain';
 CREATE INDEX messages_expiring ON messages (expires_at) WHERE status = 'deferred';
 
 -- What was asked and composed: written once, never changed.

@@ -70,6 +70,7 @@ CREATE TABLE template_versions (
 );
 
 -- Bytes are stored once by SHA-256 per tenant, in chunks, so that neither side ever holds a whole file.
+-- The data is the last column: SQLite would read through it to reach one behind.
 CREATE TABLE blobs (
     tenant_id  text NOT NULL REFERENCES tenants (id),
     sha256     text NOT NULL,
@@ -81,8 +82,8 @@ CREATE TABLE blobs (
 CREATE TABLE blob_chunks (
     blob_id    text NOT NULL,
     n          integer NOT NULL,
-    data       blob NOT NULL,
     created_at integer NOT NULL,
+    data       blob NOT NULL,
     PRIMARY KEY (blob_id, n)
 );
 
@@ -140,6 +141,7 @@ CREATE TABLE messages (
 CREATE INDEX messages_by_job ON messages (job_id, id);
 CREATE INDEX messages_due ON messages (profile_id, priority, not_before, id) WHERE status IN ('queued', 'deferred');
 CREATE INDEX messages_leased ON messages (lease_until) WHERE status = 'sending';
+CREATE INDEX messages_uncertain ON messages (profile_id, id) WHERE status = 'uncertain';
 CREATE INDEX messages_expiring ON messages (expires_at) WHERE status = 'deferred';
 
 -- What was asked and composed: written once, never changed.

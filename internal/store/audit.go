@@ -1,0 +1,50 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+)
+
+// AuditEvent is one act of a person or program that the tenant may want to look up.
+type AuditEvent struct {
+	ID       string // "aud_…"; empty: a new one
+	TenantID string
+	Actor    string // API key id
+	Action   string // "message.resolve"
+	Subject  string // the id it was done to
+	Detail   json.RawMessage
+	// CreatedAt is now when zero.
+	CreatedAt time.Time
+}
+
+type auditRow struct {
+	ID, TenantID, Actor, Action, Subject, Detail string
+	CreatedAt                                    int64 `gorm:"autoCreateTime:false"`
+}
+
+func (auditRow) TableName() string { return "audit_events" }
+
+const insertAudit = `INSERT INTO audit_events (id, tenant_id, actor, action, subject, detail, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)`
+
+// AppendAudit writes an event in the transaction of what it tells.
+func (s *Store) AppendAudit(ctx context.Context, tx *Tx, e *AuditEvent) error {
+	fill("aud", &e.ID, &e.CreatedAt)
+	if len(e.Detail) == 0 {
+		e.Detail = json.RawMessage("{}")
+	}
+	_, err := tx.affect(ctx, insertAudit, insertAudit, e.ID, e.TenantID, e.Actor, e.Action, e.Subject, string(e.Detail), micros(e.CreatedAt))
+	return failed("audit", err)
+}
+
+// ListAudit lists a tenant's events, newest first.
+func (s *Store) ListAudit(ctx context.Context, tenantID string, p Page) (*List[*AuditEvent], error) {
+	return list(s.ro.WithContext(ctx).Where("tenant_id = ?", tenantID), p, "id",
+		func(r *auditRow) string { return r.ID },
+		func(r *auditRow) (*AuditEvent, error) {
+			return &AuditEvent{
+				ID: r.ID, TenantID: r.TenantID, Actor: r.Actor, Action: r.Action, Subject: r.Subject,
+				Detail: json.RawMessage(r.Detail), CreatedAt: fromMicros(r.CreatedAt),
+			}, nil
+		})
+}

@@ -1,0 +1,236 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/winprest/facteur/internal/mail"
+)
+
+// isHeld is true of a message m that waits while its profile p has a hold.
+const isHeld = "(m.status IN ('queued', 'deferred') AND p.hold IS NOT NULL)"
+
+// readRow is a message m with its contents c and what is wrong with its profile p.
+type readRow struct {
+	ID, TenantID, JobID, ProfileID string
+	Status, Phase                  string
+	Priority                       int
+	NotBefore, ExpiresAt           int64
+	Attempts                       int
+	Recipients, Code, Delivery     string
+	CreatedAt                      int64 `gorm:"autoCreateTime:false"`
+	UpdatedAt                      int64 `gorm:"autoUpdateTime:false"`
+	SentAt                         *int64
+
+	Subject, Content, Detail string
+	Hold                     *string
+}
+
+func messages(q *gorm.DB, tenantID string) *gorm.DB {
+	return q.Table("messages m").Select("m.*, c.subject, c.content, c.detail, p.hold").
+		Joins("JOIN message_contents c ON c.message_id = m.id").
+		Joins("JOIN sender_profiles p ON p.id = m.profile_id").
+		Where("m.tenant_id = ?", tenantID)
+}
+
+func (r *readRow) message() (*Message, error) {
+	m := &Message{
+		ID: r.ID, TenantID: r.TenantID, JobID: r.JobID, ProfileID: r.ProfileID,
+		Status: mail.Status(r.Status), Phase: mail.Phase(r.Phase), Priority: mail.Priority(r.Priority),
+		NotBefore: fromMicros(r.NotBefore), ExpiresAt: fromMicros(r.ExpiresAt), Attempts: r.Attempts, Code: r.Code, Delivery: r.Delivery,
+		CreatedAt: fromMicros(r.CreatedAt), UpdatedAt: fromMicros(r.UpdatedAt), SentAt: fromOptional(r.SentAt), Subject: r.Subject,
+	}
+	var content struct {
+		Language string `json:"language"`
+	}
+	for _, part := range []struct {
+		doc  string
+		into any
+	}{{r.Recipients, &m.Recipients}, {r.Detail, &m.Detail}, {r.Content, &content}} {
+		if err := json.Unmarshal([]byte(part.doc), part.into); err != nil {
+			return nil, fmt.Errorf("store: message %s: %w", r.ID, err)
+		}
+	}
+	m.Language = content.Language
+	if r.Hold != nil && (m.Status == mail.StatusQueued || m.Status == mail.StatusDeferred) {
+		hold, err := trouble(r.Hold)
+		if err != nil {
+			return nil, fmt.Errorf("store: hold of %s: %w", r.ProfileID, err)
+		}
+		m.Status, m.Code = mail.StatusHeld, hold.Code
+	}
+	return m, nil
+}
+
+// Message gives one message.
+func (s *Store) Message(ctx context.Context, tenantID, id string) (*Message, error) {
+	var row readRow
+	done := messages(s.ro.WithContext(ctx), tenantID).Where("m.id = ?", id).Limit(1).Scan(&row)
+	if done.Error != nil {
+		return nil, failed("message", done.Error)
+	}
+	if done.RowsAffected == 0 {
+		return nil, ErrNotFound
+	}
+	return row.message()
+}
+
+// ListMessages lists a tenant's messages, newest first.
+func (s *Store) ListMessages(ctx context.Context, tenantID string, f MessageFilter, p Page) (*List[*Message], error) {
+	q := messages(s.ro.WithContext(ctx), tenantID)
+	if f.JobID != "" {
+		q = q.Where("m.job_id = ?", f.JobID)
+	}
+	if f.ProfileID != "" {
+		q = q.Where("m.profile_id = ?", f.ProfileID)
+	}
+	if f.ExternalID != "" {
+		q = q.Where("c.tenant_id = ? AND c.external_id = ?", tenantID, f.ExternalID)
+	}
+	switch f.Status {
+	case "":
+	case mail.StatusHeld:
+		q = q.Where(isHeld)
+	case mail.StatusQueued, mail.StatusDeferred:
+		q = q.Where("m.status = ? AND p.hold IS NULL", string(f.Status))
+	default:
+		q = q.Where("m.status = ?", string(f.Status))
+	}
+	q = created(q, "m.created_at", f.CreatedAfter, f.CreatedBefore)
+	return list(q, p, "m.id", func(r *readRow) string { return r.ID }, (*readRow).message)
+}
+
+func created(q *gorm.DB, column string, after, before time.Time) *gorm.DB {
+	if !after.IsZero() {
+		q = q.Where(column+" >= ?", micros(after))
+	}
+	if !before.IsZero() {
+		q = q.Where(column+" < ?", micros(before))
+	}
+	return q
+}
+
+// MessageContent gives what a message's bytes are made from.
+func (s *Store) MessageContent(ctx context.Context, tenantID, id string) (*mail.Content, error) {
+	var row struct{ Subject, BodyText, BodyHTML, Content string }
+	done := s.ro.WithContext(ctx).Table("message_contents").Select("subject, body_text, body_html, content").
+		Where("tenant_id = ? AND message_id = ?", tenantID, id).Limit(1).Scan(&row)
+	if done.Error != nil {
+		return nil, failed("message content", done.Error)
+	}
+	if done.RowsAffected == 0 {
+		return nil, ErrNotFound
+	}
+	var c mail.Content
+	if err := json.Unmarshal([]byte(row.Content), &c); err != nil {
+		return nil, fmt.Errorf("store: content of %s: %w", id, err)
+	}
+	c.Subject, c.Text, c.HTML = row.Subject, row.BodyText, row.BodyHTML
+	return &c, nil
+}
+
+type attemptRow struct {
+	MessageID             string
+	N                     int
+	StartedAt, FinishedAt int64
+	Outcome, Detail       string
+}
+
+// Attempts lists a message's attempts, oldest first.
+func (s *Store) Attempts(ctx context.Context, tenantID, id string) ([]Attempt, error) {
+	var rows []attemptRow
+	err := s.ro.WithContext(ctx).Table("attempts").Where("tenant_id = ? AND message_id = ?", tenantID, id).Order("n").Find(&rows).Error
+	if err != nil {
+		return nil, failed("attempts", err)
+	}
+	if len(rows) == 0 {
+		// Either it was not tried yet, or it is not this tenant's.
+		var n int64
+		if err := s.ro.WithContext(ctx).Table("messages").Where("tenant_id = ? AND id = ?", tenantID, id).Count(&n).Error; err != nil {
+			return nil, failed("attempts", err)
+		}
+		if n == 0 {
+			return nil, ErrNotFound
+		}
+	}
+	attempts := make([]Attempt, len(rows))
+	for i, r := range rows {
+		attempts[i] = Attempt{MessageID: r.MessageID, N: r.N, StartedAt: fromMicros(r.StartedAt), FinishedAt: fromMicros(r.FinishedAt)}
+		if err := json.Unmarshal([]byte(r.Detail), &attempts[i].Detail); err != nil {
+			return nil, fmt.Errorf("store: attempt %d of %s: %w", r.N, id, err)
+		}
+		if err := attempts[i].Outcome.UnmarshalText([]byte(r.Outcome)); err != nil {
+			return nil, fmt.Errorf("store: attempt %d of %s: %w", r.N, id, err)
+		}
+	}
+	return attempts, nil
+}
+
+type jobReadRow struct {
+	ID, TenantID, Purpose, SenderProfileID string
+	Total                                  int
+	Detail                                 string
+	SendAt                                 *int64
+	CreatedBy                              string
+	CreatedAt                              int64 `gorm:"autoCreateTime:false"`
+}
+
+func (jobReadRow) TableName() string { return "send_jobs" }
+
+func (r *jobReadRow) job() (*Job, error) {
+	j := &Job{
+		ID: r.ID, TenantID: r.TenantID, ProfileID: r.SenderProfileID, Purpose: r.Purpose, Total: r.Total, SendAt: fromOptional(r.SendAt),
+		CreatedBy: r.CreatedBy, CreatedAt: fromMicros(r.CreatedAt),
+	}
+	if err := json.Unmarshal([]byte(r.Detail), &j.Detail); err != nil {
+		return nil, fmt.Errorf("store: detail of %s: %w", r.ID, err)
+	}
+	return j, nil
+}
+
+const countMessages = `SELECT CASE WHEN ` + isHeld + ` THEN 'held' ELSE m.status END AS status, count(*) AS n,
+	sum(CASE WHEN m.status = 'sent' AND m.code = ? THEN 1 ELSE 0 END) AS partial
+FROM messages m JOIN sender_profiles p ON p.id = m.profile_id
+WHERE m.tenant_id = ? AND m.job_id = ? GROUP BY 1`
+
+// Job gives a job with the counts of its messages.
+func (s *Store) Job(ctx context.Context, tenantID, id string) (*Job, error) {
+	var row jobReadRow
+	if err := s.ro.WithContext(ctx).Where("tenant_id = ? AND id = ?", tenantID, id).Take(&row).Error; err != nil {
+		return nil, failed("job", err)
+	}
+	j, err := row.job()
+	if err != nil {
+		return nil, err
+	}
+	var counts []struct {
+		Status     mail.Status
+		N, Partial int
+	}
+	if err := s.ro.WithContext(ctx).Raw(countMessages, mail.CodePartlyRefused, tenantID, id).Scan(&counts).Error; err != nil {
+		return nil, failed("count messages", err)
+	}
+	j.Counts = make(map[mail.Status]int, len(counts))
+	for _, c := range counts {
+		j.Counts[c.Status] = c.N
+		j.Partial += c.Partial
+	}
+	return j, nil
+}
+
+// ListJobs lists a tenant's jobs, newest first, without counts: they would read every message of every job.
+func (s *Store) ListJobs(ctx context.Context, tenantID string, f JobFilter, p Page) (*List[*Job], error) {
+	q := s.ro.WithContext(ctx).Where("tenant_id = ?", tenantID)
+	if f.Purpose != "" {
+		q = q.Where("purpose = ?", f.Purpose)
+	}
+	if f.ProfileID != "" {
+		q = q.Where("sender_profile_id = ?", f.ProfileID)
+	}
+	q = created(q, "created_at", f.CreatedAfter, f.CreatedBefore)
+	return list(q, p, "id", func(r *jobReadRow) string { return r.ID }, (*jobReadRow).job)
+}

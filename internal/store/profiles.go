@@ -1,0 +1,217 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"github.com/winprest/facteur/internal/mail"
+)
+
+// ProfileFilter selects profiles; zero fields select everything.
+type ProfileFilter struct {
+	Level    mail.Level
+	OwnerRef string
+}
+
+// CreateProfile stores a profile with version 1, and its lanes. A new default takes the place of the old one. See
+// CreateTenant for rec. ErrSealed: it has a secret and the store has no keyset.
+func (s *Store) CreateProfile(ctx context.Context, p *mail.Profile, rec *IdempotencyRecord) error {
+	fill("prf", &p.ID, &p.CreatedAt)
+	p.Version, p.UpdatedAt = 1, p.CreatedAt
+	row, err := s.profileRow(p)
+	if err != nil {
+		return err
+	}
+	return s.create(ctx, "create profile", rec, func(tx *gorm.DB) error {
+		if err := yieldDefaultProfile(tx, row); err != nil {
+			return err
+		}
+		if err := tx.Create(row).Error; err != nil {
+			return err
+		}
+		return makeLanes(tx, row)
+	})
+}
+
+// Profile gives a profile with its secrets.
+func (s *Store) Profile(ctx context.Context, tenantID, id string) (*mail.Profile, error) {
+	return s.oneProfile(s.ro.WithContext(ctx).Where("tenant_id = ? AND id = ?", tenantID, id))
+}
+
+// ProfileByID gives a profile of whatever tenant. It is for workers, which are told ids by their own queue.
+func (s *Store) ProfileByID(ctx context.Context, id string) (*mail.Profile, error) {
+	return s.oneProfile(s.ro.WithContext(ctx).Where("id = ?", id))
+}
+
+// DefaultProfile gives the profile that is used for (level, ownerRef) when the caller names none.
+func (s *Store) DefaultProfile(ctx context.Context, tenantID string, level mail.Level, ownerRef string) (*mail.Profile, error) {
+	return s.oneProfile(s.ro.WithContext(ctx).Where("tenant_id = ? AND level = ? AND owner_ref = ? AND is_default", tenantID, string(level), ownerRef))
+}
+
+func (s *Store) oneProfile(q *gorm.DB) (*mail.Profile, error) {
+	var row profileRow
+	if err := q.Where("deleted_at IS NULL").Take(&row).Error; err != nil {
+		return nil, failed("profile", err)
+	}
+	return s.openProfile(&row)
+}
+
+// ListProfiles lists a tenant's profiles, newest first.
+func (s *Store) ListProfiles(ctx context.Context, tenantID string, f ProfileFilter, p Page) (*List[*mail.Profile], error) {
+	q := s.ro.WithContext(ctx).Where("tenant_id = ? AND deleted_at IS NULL", tenantID)
+	if f.Level != "" {
+		q = q.Where("level = ?", string(f.Level))
+	}
+	if f.OwnerRef != "" {
+		q = q.Where("owner_ref = ?", f.OwnerRef)
+	}
+	return list(q, p, "id", func(r *profileRow) string { return r.ID }, s.openProfile)
+}
+
+// UpdateProfile replaces a profile's settings, and clears its hold and pause: whoever edits means to mend. version is the
+// one that the row must have (If-Match), 0 for any; a caller that edits what it read passes the version it read, and
+// reads again on ErrVersion. p gets its new version and times.
+func (s *Store) UpdateProfile(ctx context.Context, p *mail.Profile, version int64) error {
+	row, err := s.profileRow(p)
+	if err != nil {
+		return err
+	}
+	err = s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		old, err := lockProfile(tx, p.TenantID, p.ID, version, "NO KEY UPDATE")
+		if err != nil {
+			return err
+		}
+		row.Version, row.CreatedAt, row.UpdatedAt = old.Version+1, old.CreatedAt, later(old.UpdatedAt)
+		row.Hold, row.Pause, row.PausedUntil, row.PauseCount = nil, nil, 0, 0
+		if err := yieldDefaultProfile(tx, row); err != nil {
+			return err
+		}
+		if err := tx.Select("*").Where("tenant_id = ?", p.TenantID).Updates(row).Error; err != nil {
+			return err
+		}
+		return makeLanes(tx, row)
+	})
+	if err != nil {
+		return failed("update profile", err)
+	}
+	p.Version, p.CreatedAt, p.UpdatedAt = row.Version, fromMicros(row.CreatedAt), fromMicros(row.UpdatedAt)
+	p.Hold, p.Pause, p.PausedUntil, p.PauseCount = nil, nil, time.Time{}, 0
+	return nil
+}
+
+// waitingMessages are those that still need their profile.
+const waitingMessages = `SELECT EXISTS (SELECT 1 FROM messages WHERE profile_id = ? AND status IN ('queued', 'deferred'))
+OR EXISTS (SELECT 1 FROM messages WHERE profile_id = ? AND status = 'uncertain')
+OR EXISTS (SELECT 1 FROM messages WHERE profile_id = ? AND status = 'sending')`
+
+// DeleteProfile takes a profile away and forgets its secrets. What it sent keeps naming it. ErrInUse: messages still need
+// it. version is as for UpdateProfile.
+func (s *Store) DeleteProfile(ctx context.Context, tenantID, id string, version int64) error {
+	return failed("delete profile", s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		// The strongest lock waits for transactions that are adding messages to the profile.
+		old, err := lockProfile(tx, tenantID, id, version, "UPDATE")
+		if err != nil {
+			return err
+		}
+		var waiting bool
+		if err := tx.Raw(waitingMessages, id, id, id).Scan(&waiting).Error; err != nil {
+			return err
+		}
+		if waiting {
+			return ErrInUse
+		}
+		now := later(old.UpdatedAt)
+		return tx.Model(&profileRow{}).Where("tenant_id = ? AND id = ?", tenantID, id).UpdateColumns(map[string]any{
+			"deleted_at": now, "updated_at": now, "version": old.Version + 1, "is_default": false, "sealed_secrets": nil,
+		}).Error
+	}))
+}
+
+// lockProfile reads a row for a change of it.
+func lockProfile(tx *gorm.DB, tenantID, id string, version int64, strength string) (*profileRow, error) {
+	var row profileRow
+	err := tx.Clauses(clause.Locking{Strength: strength}).Where("tenant_id = ? AND id = ? AND deleted_at IS NULL", tenantID, id).Take(&row).Error
+	if err != nil {
+		return nil, err
+	}
+	if version != 0 && version != row.Version {
+		return nil, ErrVersion
+	}
+	return &row, nil
+}
+
+// yieldDefaultProfile makes room for row as the default of its owner.
+func yieldDefaultProfile(tx *gorm.DB, row *profileRow) error {
+	if !row.IsDefault {
+		return nil
+	}
+	return tx.Model(&profileRow{}).
+		Where("tenant_id = ? AND level = ? AND owner_ref = ? AND is_default AND deleted_at IS NULL AND id <> ?", row.TenantID, row.Level, row.OwnerRef, row.ID).
+		UpdateColumns(map[string]any{"is_default": false, "version": gorm.Expr("version + 1"), "updated_at": row.UpdatedAt}).Error
+}
+
+type laneRow struct {
+	ProfileID string `gorm:"primaryKey"`
+	Lane      int    `gorm:"primaryKey;autoIncrement:false"`
+}
+
+func (laneRow) TableName() string { return "lanes" }
+
+// makeLanes adds the lanes that the profile has not yet. Lanes over its limit stay and are not used.
+func makeLanes(tx *gorm.DB, row *profileRow) error {
+	lanes := make([]laneRow, max(row.MaxConnections, 1))
+	for i := range lanes {
+		lanes[i] = laneRow{row.ID, i}
+	}
+	return tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&lanes).Error
+}
+
+// later is now, or just after a time of a process whose clock is ahead.
+func later(than int64) int64 { return max(micros(time.Now()), than+1) }
+
+// RewrapAll seals every secret with the keyset's primary key, so that older keys can go, and says how many it changed. It
+// may run beside everything else and be run again.
+func (s *Store) RewrapAll(ctx context.Context) (n int, err error) {
+	if s.keyset == nil {
+		return 0, ErrSealed
+	}
+	after := ""
+	for {
+		var rows []profileRow
+		err := s.ro.WithContext(ctx).Where("sealed_secrets IS NOT NULL AND id > ?", after).Order("id").Limit(MaxPage).Find(&rows).Error
+		if err != nil || len(rows) == 0 {
+			return n, failed("rewrap", err)
+		}
+		for i := range rows {
+			changed, err := s.rewrap(ctx, &rows[i])
+			if err != nil {
+				return n, fmt.Errorf("store: rewrap %s: %w", rows[i].ID, err)
+			}
+			if changed {
+				n++
+			}
+		}
+		after = rows[len(rows)-1].ID
+	}
+}
+
+// rewrap seals one row's secrets again unless somebody edits them at the same time: that seals them too.
+func (s *Store) rewrap(ctx context.Context, row *profileRow) (bool, error) {
+	if s.keyset.current(row.SealedSecrets) {
+		return false, nil
+	}
+	plain, err := s.keyset.Open(row.aad(), row.SealedSecrets)
+	if err != nil {
+		return false, err
+	}
+	sealed, err := s.keyset.Seal(row.aad(), plain)
+	if err != nil {
+		return false, err
+	}
+	done := s.db.WithContext(ctx).Model(&profileRow{}).Where("id = ? AND sealed_secrets = ?", row.ID, row.SealedSecrets).UpdateColumn("sealed_secrets", sealed)
+	return done.RowsAffected > 0, failed("rewrap", done.Error)
+}
