@@ -1,0 +1,275 @@
+package api
+
+import "time"
+
+// Document is what a mail is about. It fills the tokens NUMFACT, DATEFACT and TYPEDOC.
+type Document struct {
+	// Type of the document: invoice, credit_note, reminder, quote, letter, or one of the firm's own. It also finds the template.
+	Type string `json:"type,omitempty" example:"invoice" validate:"max=50"`
+	// Number of the document, as the client knows it.
+	Number string `json:"number,omitempty" example:"2026/0042" validate:"max=200"`
+	// Date of the document, a day as ISO 8601 has it. It is written the way of the mail's language.
+	Date string `json:"date,omitempty" format:"date" example:"2026-11-23"`
+}
+
+// Client is who a document is for. Its name fills the token NOMCLIENT.
+type Client struct {
+	// Ref is your own code of the client.
+	Ref string `json:"ref,omitempty" example:"C001" validate:"max=200"`
+	// Name of the client.
+	Name string `json:"name,omitempty" example:"Café Zoë" validate:"max=500"`
+}
+
+// ReminderItem is one unpaid document: a row of the table that {REMINDER} becomes. Amounts are shown as they are given.
+type ReminderItem struct {
+	// Number of the document.
+	Number string `json:"number" example:"2026/0042" validate:"required,max=200"`
+	// Date of the document, ISO 8601.
+	Date string `json:"date,omitempty" format:"date" example:"2026-09-23"`
+	// DueDate when it was to be paid, ISO 8601.
+	DueDate string `json:"due_date,omitempty" format:"date" example:"2026-10-23"`
+	// Amount of the document.
+	Amount string `json:"amount" example:"1.210,00 €" validate:"required,max=100"`
+	// Open is what is still to be paid. Default: amount.
+	Open string `json:"open,omitempty" example:"210,00 €" validate:"max=100"`
+}
+
+// Header is one further field of a mail's header.
+type Header struct {
+	// Name of the field. Those that the service sets itself are refused.
+	Name string `json:"name" example:"X-Dossier" validate:"required,max=100"`
+	// Value of the field, one line.
+	Value string `json:"value" example:"2026-17" validate:"max=2000"`
+}
+
+// Mail is what one mail says and to whom. Its content is either a template's (template_id, or found by the company and the
+// document's type) or its own subject with text or html; tokens work in both.
+type Mail struct {
+	// To are the recipients. At least one of to, cc and bcc.
+	To []Address `json:"to,omitempty" validate:"max=200"`
+	// CC get a visible copy.
+	CC []Address `json:"cc,omitempty" validate:"max=200"`
+	// BCC get a hidden copy.
+	BCC []Address `json:"bcc,omitempty" validate:"max=200"`
+	// ReplyTo is where answers go. Default: the sender profile's.
+	ReplyTo []Address `json:"reply_to,omitempty" validate:"max=20"`
+	// Language of the client, such as fr-BE. The nearest translation is used (nl-BE, then nl, then the template's default), and the
+	// answer says which.
+	Language string `json:"language,omitempty" example:"fr-BE" validate:"max=35"`
+	// TemplateID of the template to use.
+	TemplateID string `json:"template_id,omitempty" example:"tpl_01kbvf8q3d9x5t2m7n4c6w1e0z" validate:"max=100"`
+	// Subject of the mail's own content.
+	Subject string `json:"subject,omitempty" example:"Facture NUMFACT" text:"raw"`
+	// Text is the plain text of the mail's own content. When absent it is made from html.
+	Text string `json:"text,omitempty" example:"Bonjour NOMCLIENT," text:"raw"`
+	// HTML is the formatted text of the mail's own content.
+	HTML string `json:"html,omitempty" example:"<p>Bonjour NOMCLIENT,</p>" text:"raw"`
+	// Document that the mail is about.
+	Document *Document `json:"document,omitempty"`
+	// Client that the mail is for.
+	Client *Client `json:"client,omitempty"`
+	// Tokens are values of the firm's own tokens, or instead of the built-in ones'.
+	Tokens map[string]string `json:"tokens,omitempty" validate:"max=200" text:"block"`
+	// Reminder is the rows of {REMINDER}.
+	Reminder []ReminderItem `json:"reminder,omitempty" validate:"max=1000"`
+	// Attachments of this mail, in this order.
+	Attachments []MessageAttachment `json:"attachments,omitempty" validate:"max=50"`
+	// Headers are further fields of the mail's header.
+	Headers []Header `json:"headers,omitempty" validate:"max=50"`
+	// InReplyTo is the id of an earlier message that this one belongs to: mail programs show a reminder under its invoice.
+	InReplyTo string `json:"in_reply_to,omitempty" example:"msg_01kbvf8q3d9x5t2m7n4c6w1e0z" validate:"max=100"`
+	// ExternalID is your own number of this mail; messages can be listed by it.
+	ExternalID string `json:"external_id,omitempty" example:"mail-42" validate:"max=200"`
+	// Tags of your own.
+	Tags []string `json:"tags,omitempty" example:"november" validate:"max=20,itemmax=100"`
+	// Metadata of your own; it comes back in every answer and is never sent.
+	Metadata map[string]string `json:"metadata,omitempty" validate:"max=50,itemmax=1000" text:"block"`
+	// SendAt is when to send it, at most 400 days ahead. Default: at once.
+	SendAt *time.Time `json:"send_at,omitempty" format:"date-time" example:"2026-11-24T07:00:00Z"`
+}
+
+// MessageRequest sends one mail: a send job of one, with the purpose one_off.
+type MessageRequest struct {
+	// SenderProfileID of the profile to send with. Give it or user_ref.
+	SenderProfileID string `json:"sender_profile_id,omitempty" example:"prf_01kbvf8q3d9x5t2m7n4c6w1e0z" validate:"max=100"`
+	// UserRef is your own code of the collaborator whose default profile sends it.
+	UserRef string `json:"user_ref,omitempty" example:"jdupont" validate:"max=200"`
+	// CompanyRef is your own code of the billing company. It finds the template; it never chooses the sender of a one-off mail.
+	CompanyRef string `json:"company_ref,omitempty" example:"C001" validate:"max=200"`
+	Mail
+}
+
+// Sender says which profile sends a mail and why.
+type Sender struct {
+	// ProfileID of the sender profile.
+	ProfileID string `json:"profile_id" example:"prf_01kbvf8q3d9x5t2m7n4c6w1e0z"`
+	// Level of the profile.
+	Level string `json:"level" enums:"user,company" example:"user"`
+	// Reason it was chosen: requested by its id, or the default of the user or the company.
+	Reason string `json:"reason" enums:"requested,user_default,company_default" example:"user_default"`
+}
+
+// TemplateUse says which version of a template a mail was made from.
+type TemplateUse struct {
+	// ID of the template.
+	ID string `json:"id" example:"tpl_01kbvf8q3d9x5t2m7n4c6w1e0z"`
+	// Version of the template.
+	Version int64 `json:"version" example:"3"`
+}
+
+// Links are the paths of what belongs to a message or a job.
+type Links struct {
+	// Self is the resource itself.
+	Self string `json:"self" example:"/v1/messages/msg_01kbvf8q3d9x5t2m7n4c6w1e0z"`
+	// Job is the send job that a message belongs to.
+	Job string `json:"job,omitempty"`
+	// Messages lists the messages of a job.
+	Messages string `json:"messages,omitempty"`
+	// Attempts lists the attempts of a message.
+	Attempts string `json:"attempts,omitempty"`
+	// Raw is the mail as it is sent.
+	Raw string `json:"raw,omitempty"`
+}
+
+// AcceptedMessage is the answer to an accepted mail. It is stored, and will be sent or end in a state that can be asked for.
+type AcceptedMessage struct {
+	// ID of the message.
+	ID string `json:"id" example:"msg_01kbvf8q3d9x5t2m7n4c6w1e0z"`
+	// JobID of its send job.
+	JobID string `json:"job_id" example:"job_01kbvf8q3d9x5t2m7n4c6w1e0z"`
+	// Status is queued, or held when the sender profile is held: then it waits until the profile is mended.
+	Status string `json:"status" enums:"queued,held" example:"queued"`
+	// Sender that was chosen.
+	Sender Sender `json:"sender"`
+	// Language of the translation used, or the mail's own.
+	Language string `json:"language,omitempty" example:"fr"`
+	// Template that was used; absent for own content.
+	Template *TemplateUse `json:"template,omitempty"`
+	// ExternalID as given.
+	ExternalID string `json:"external_id,omitempty" example:"mail-42"`
+	// Problem is why it is held, and what to do.
+	Problem *Trouble `json:"problem,omitempty"`
+	// CreatedAt is when it was accepted.
+	CreatedAt time.Time `json:"created_at" format:"date-time" example:"2026-11-23T08:00:00Z"`
+	// SendAt as given; absent: at once.
+	SendAt *time.Time `json:"send_at,omitempty" format:"date-time" example:"2026-11-24T07:00:00Z"`
+	// Links to the message and what belongs to it.
+	Links Links `json:"links"`
+}
+
+// Message is one mail and what became of it.
+type Message struct {
+	// ID of the message.
+	ID string `json:"id" example:"msg_01kbvf8q3d9x5t2m7n4c6w1e0z"`
+	// JobID of its send job.
+	JobID string `json:"job_id" example:"job_01kbvf8q3d9x5t2m7n4c6w1e0z"`
+	// Status of the message. queued: waits for its turn. sending: is being handed over. sent: the next mail server took it, which does
+	// not prove that it is in the mailbox. deferred: is tried again by itself. held: waits for the sender profile to be mended.
+	// failed: was not sent. uncertain: may or may not have been sent; a person decides (resolve). canceled: was stopped.
+	Status string `json:"status" enums:"queued,sending,sent,deferred,failed,held,uncertain,canceled" example:"sent"`
+	// Problem is what happened and what to do, for a message that is deferred, held, failed, uncertain, or sent to some of its
+	// recipients only. Absent when there is nothing to say.
+	Problem *Trouble `json:"problem,omitempty"`
+	// Delivery is what is known of the mail after it was sent.
+	Delivery string `json:"delivery" enums:"unknown,delivered,bounced,complained" example:"unknown"`
+	// Sender that was chosen.
+	Sender Sender `json:"sender"`
+	// Language of the translation used, or the mail's own.
+	Language string `json:"language,omitempty" example:"fr"`
+	// LanguageAsked is the language that the request asked for.
+	LanguageAsked string `json:"language_asked,omitempty" example:"fr-BE"`
+	// Template that was used; absent for own content.
+	Template *TemplateUse `json:"template,omitempty"`
+	// Subject as it is sent.
+	Subject string `json:"subject" example:"Facture 2026/0042 du 23/11/2026"`
+	// Recipients and what became of each.
+	Recipients []MessageRecipient `json:"recipients"`
+	// Document that the mail is about.
+	Document *Document `json:"document,omitempty"`
+	// Client that the mail is for.
+	Client *Client `json:"client,omitempty"`
+	// Attempts made so far.
+	Attempts int `json:"attempts" example:"1"`
+	// NextAttemptAt is when it is tried next, for a message that is queued or deferred.
+	NextAttemptAt *time.Time `json:"next_attempt_at,omitempty" format:"date-time" example:"2026-11-23T08:05:00Z"`
+	// ExpiresAt is when a deferred message is given up.
+	ExpiresAt *time.Time `json:"expires_at,omitempty" format:"date-time" example:"2026-11-25T08:00:00Z"`
+	// ExternalID as given.
+	ExternalID string `json:"external_id,omitempty" example:"mail-42"`
+	// Tags as given.
+	Tags []string `json:"tags,omitempty" example:"november"`
+	// Metadata as given.
+	Metadata map[string]string `json:"metadata,omitempty"`
+	// CreatedAt is when it was accepted.
+	CreatedAt time.Time `json:"created_at" format:"date-time" example:"2026-11-23T08:00:00Z"`
+	// UpdatedAt is when its state last changed.
+	UpdatedAt time.Time `json:"updated_at" format:"date-time" example:"2026-11-23T08:00:02Z"`
+	// SentAt is when the next mail server took it.
+	SentAt *time.Time `json:"sent_at,omitempty" format:"date-time" example:"2026-11-23T08:00:02Z"`
+	// Links to what belongs to it.
+	Links Links `json:"links"`
+}
+
+// MessageRecipient is one recipient of a message and what became of it.
+type MessageRecipient struct {
+	// Kind is the header that the recipient stands in.
+	Kind string `json:"kind" enums:"to,cc,bcc" example:"to"`
+	// Name as given.
+	Name string `json:"name,omitempty" example:"Café Zoë"`
+	// Address as given.
+	Address string `json:"address" example:"compta@zoe.example"`
+	// Status of this recipient.
+	Status string `json:"status" enums:"pending,sent,failed,uncertain" example:"sent"`
+	// Reply is the far end's last word on this recipient.
+	Reply *Reply `json:"reply,omitempty"`
+}
+
+// Attempts are the counted tries to hand one message over, oldest first.
+type Attempts struct {
+	// Items are the attempts.
+	Items []Attempt `json:"items"`
+}
+
+// Attempt is one counted try to hand a message over.
+type Attempt struct {
+	// Number of the attempt, from 1.
+	Number int `json:"number" example:"1"`
+	// StartedAt is when it began.
+	StartedAt time.Time `json:"started_at" format:"date-time" example:"2026-11-23T08:00:01Z"`
+	// FinishedAt is when its outcome was known.
+	FinishedAt time.Time `json:"finished_at" format:"date-time" example:"2026-11-23T08:00:02Z"`
+	// Outcome of the attempt.
+	Outcome string `json:"outcome" enums:"sent,temporary,permanent,uncertain" example:"temporary"`
+	// Problem is what happened. Absent when sent to every recipient.
+	Problem *Trouble `json:"problem,omitempty"`
+	// Step where it ended: connect, tls, login, mail, rcpt, data, body, final.
+	Step string `json:"step,omitempty" example:"rcpt"`
+	// Reply is the answer that decided.
+	Reply *Reply `json:"reply,omitempty"`
+	// Evidence may help to find the mail at the far end, such as a queue id.
+	Evidence string `json:"evidence,omitempty" example:"250 2.0.0 queued as 4XyZ1"`
+	// Recipients that had an answer of their own.
+	Recipients []AttemptRecipient `json:"recipients,omitempty"`
+	// NextAttemptAt is when the next attempt was planned for.
+	NextAttemptAt *time.Time `json:"next_attempt_at,omitempty" format:"date-time" example:"2026-11-23T08:05:00Z"`
+}
+
+// AttemptRecipient is the far end's answer on one recipient.
+type AttemptRecipient struct {
+	// Address as it was given to the far end: an internationalised domain is in its ASCII form.
+	Address string `json:"address" example:"compta@zoe.example"`
+	// Outcome for this recipient.
+	Outcome string `json:"outcome" enums:"sent,temporary,permanent,uncertain" example:"permanent"`
+	// Problem is what happened. Absent when sent.
+	Problem *Trouble `json:"problem,omitempty"`
+	// Reply of the far end.
+	Reply *Reply `json:"reply,omitempty"`
+}
+
+// ResolveRequest settles a message that is uncertain, by the word of a person who looked.
+type ResolveRequest struct {
+	// As says what is to be: sent when it did arrive, resend when it is to be sent (again), with the same Message-ID.
+	As string `json:"as" enums:"sent,resend" example:"sent" validate:"required"`
+	// Note says how the person knows. It goes to the audit trail.
+	Note string `json:"note,omitempty" example:"The client has it." validate:"max=1000" text:"block"`
+}

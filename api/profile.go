@@ -1,0 +1,238 @@
+package api
+
+import "time"
+
+// SenderProfile is one way to send: who the mail is from and how it leaves. A profile is used as it is or not at all:
+// nothing ever falls back from one to another.
+type SenderProfile struct {
+	// ID of the profile.
+	ID string `json:"id" example:"prf_01kbvf8q3d9x5t2m7n4c6w1e0z"`
+	// Level says whose mail it sends: a collaborator's one-off mails (user) or a billing company's batches (company).
+	Level string `json:"level" enums:"user,company" example:"company"`
+	// OwnerRef is your own code of the collaborator or the billing company.
+	OwnerRef string `json:"owner_ref" example:"C001"`
+	// Name is what a person calls the profile.
+	Name string `json:"name" example:"Invoices of Zoë SRL"`
+	// Default says that the profile is used for its level and owner_ref when a mail names no profile. At most one is.
+	Default bool `json:"default"`
+	// From is the address that the mails come from.
+	From Address `json:"from"`
+	// ReplyTo is where answers go; empty: to from.
+	ReplyTo []Address `json:"reply_to"`
+	// AlwaysCC get a visible copy of every mail of the profile.
+	AlwaysCC []Address `json:"always_cc"`
+	// AlwaysBCC get a hidden copy of every mail of the profile, such as the firm's own archive.
+	AlwaysBCC []Address `json:"always_bcc"`
+	// Signatures put under every mail, by language tag in lower case.
+	Signatures map[string]Signature `json:"signatures"`
+	// Attachments that go with every mail of the profile, such as the general terms, in this order, after the mail's own.
+	Attachments []ProfileAttachment `json:"attachments"`
+	// Transport is the way the mails leave.
+	Transport string `json:"transport" example:"smtp"`
+	// SMTP has the settings of the transport smtp; absent for others.
+	SMTP *SMTPSettings `json:"smtp,omitempty"`
+	// MaxConnections is how many connections to the mail server are open at once at most, over all machines of the service.
+	MaxConnections int `json:"max_connections" example:"2"`
+	// Status is ready; held when it sends nothing until a person mends it; or paused when its server is out of reach and is tried
+	// again by itself. While it is held or paused its mails wait and none is lost.
+	Status string `json:"status" enums:"ready,held,paused" example:"ready"`
+	// Problem is why it is held or paused, and what to do. Absent when ready.
+	Problem *Trouble `json:"problem,omitempty"`
+	// PausedUntil is when a paused profile is tried again.
+	PausedUntil *time.Time `json:"paused_until,omitempty" format:"date-time" example:"2026-11-23T08:05:00Z"`
+	// Version counts the edits, from 1. The ETag is the same number in quotes.
+	Version int64 `json:"version" example:"3"`
+	// CreatedAt is when it was made.
+	CreatedAt time.Time `json:"created_at" format:"date-time" example:"2026-11-23T08:00:00Z"`
+	// UpdatedAt is when it was last edited.
+	UpdatedAt time.Time `json:"updated_at" format:"date-time" example:"2026-11-23T08:00:00Z"`
+}
+
+// Signature is put under a mail. Either of the two is made from the other when only one is given.
+type Signature struct {
+	// Text is the signature of the plain text.
+	Text string `json:"text,omitempty" example:"Zoë SRL" text:"block"`
+	// HTML is the signature of the formatted text.
+	HTML string `json:"html,omitempty" example:"<p><b>Zoë SRL</b></p>" text:"block"`
+}
+
+// ProfileAttachment is a file that goes with every mail of a profile.
+type ProfileAttachment struct {
+	// AttachmentID of an uploaded file.
+	AttachmentID string `json:"attachment_id" example:"att_01kbvf8q3d9x5t2m7n4c6w1e0z" validate:"required,max=100"`
+	// Languages of the mails that it goes with, such as "fr" (which includes "fr-be"). Empty or absent: every mail.
+	Languages []string `json:"languages,omitempty" example:"fr" validate:"max=50"`
+}
+
+// SMTPSettings are the settings of the transport smtp as they are shown: the password is not.
+type SMTPSettings struct {
+	// Host is the name or IP address of the mail server.
+	Host string `json:"host" example:"smtp.zoe.example"`
+	// Port of the mail server.
+	Port int `json:"port" example:"587" minimum:"1" maximum:"65535"`
+	// Security of the connection: starttls (a server that does not offer it is not used), tls from the first byte, or none.
+	Security string `json:"security" enums:"starttls,tls,none" example:"starttls"`
+	// Auth is how to log in: auto takes the best that the server offers, none does not log in.
+	Auth string `json:"auth" enums:"none,auto,plain,login,cram-md5,scram-sha-1,scram-sha-256,xoauth2" example:"auto"`
+	// Username to log in with.
+	Username string `json:"username,omitempty" example:"invoices@zoe.example"`
+	// PasswordSet says whether a password is stored. The password itself is never shown.
+	PasswordSet bool `json:"password_set"`
+	// AllowPlaintextLogin permits a login that sends the password over an unprotected connection.
+	AllowPlaintextLogin bool `json:"allow_plaintext_login"`
+	// HELO is the name given to the server in EHLO; absent: the service's own.
+	HELO string `json:"helo,omitempty" example:"mail.zoe.example"`
+	// TLSServerName is checked against the server's certificate instead of host; absent: host.
+	TLSServerName string `json:"tls_server_name,omitempty" example:"mail.provider.example"`
+	// CACertificates are further roots, in PEM, that this server's certificate may be signed by.
+	CACertificates string `json:"ca_certificates,omitempty"`
+	// DSN asks the server for a notification when a mail cannot be delivered (RFC 3461), where the server offers it.
+	DSN bool `json:"dsn"`
+	// EnvelopeFrom is the address that bounces go to; absent: the from address.
+	EnvelopeFrom string `json:"envelope_from,omitempty" example:"bounces@zoe.example"`
+}
+
+// SenderProfileRequest makes a sender profile.
+type SenderProfileRequest struct {
+	// Level says whose mail it sends: a collaborator's one-off mails (user) or a billing company's batches (company).
+	Level string `json:"level" enums:"user,company" example:"company" validate:"required"`
+	// OwnerRef is your own code of the collaborator or the billing company.
+	OwnerRef string `json:"owner_ref" example:"C001" validate:"required,max=200"`
+	// Name is what a person calls the profile. Default: the from address.
+	Name string `json:"name,omitempty" example:"Invoices of Zoë SRL" validate:"max=200"`
+	// Default makes it the one that is used for its level and owner_ref when a mail names no profile. A second default is refused (409).
+	Default bool `json:"default,omitempty"`
+	// From is the address that the mails come from.
+	From Address `json:"from" validate:"required"`
+	// ReplyTo is where answers go. Default: to from.
+	ReplyTo []Address `json:"reply_to,omitempty" validate:"max=20"`
+	// AlwaysCC get a visible copy of every mail.
+	AlwaysCC []Address `json:"always_cc,omitempty" validate:"max=20"`
+	// AlwaysBCC get a hidden copy of every mail.
+	AlwaysBCC []Address `json:"always_bcc,omitempty" validate:"max=20"`
+	// Signatures put under every mail, by language tag ("fr", "nl-be").
+	Signatures map[string]Signature `json:"signatures,omitempty" validate:"max=50"`
+	// Attachments that go with every mail of the profile, in this order, after the mail's own.
+	Attachments []ProfileAttachment `json:"attachments,omitempty" validate:"max=20"`
+	// Transport is the way the mails leave: smtp, or sandbox, which keeps them and delivers nothing.
+	Transport string `json:"transport" example:"smtp" validate:"required,max=50"`
+	// SMTP has the settings of the transport smtp. Required for it and refused for others.
+	SMTP *SMTPSettingsRequest `json:"smtp,omitempty"`
+	// MaxConnections is how many connections are open at once at most. Default: 2. Many small hosts refuse more.
+	MaxConnections int `json:"max_connections,omitempty" example:"2" minimum:"1" maximum:"50"`
+}
+
+// SMTPSettingsRequest are the settings of the transport smtp.
+type SMTPSettingsRequest struct {
+	// Host is the name or IP address of the mail server.
+	Host string `json:"host" example:"smtp.zoe.example" validate:"required,max=253"`
+	// Port of the mail server. Default: 587 with starttls, 465 with tls, 25 with none.
+	Port int `json:"port,omitempty" example:"587" minimum:"1" maximum:"65535"`
+	// Security of the connection. Default: starttls.
+	Security string `json:"security,omitempty" enums:"starttls,tls,none" example:"starttls"`
+	// Auth is how to log in. Default: auto when there is a username, otherwise none, as a provider's relay wants it.
+	Auth string `json:"auth,omitempty" enums:"none,auto,plain,login,cram-md5,scram-sha-1,scram-sha-256,xoauth2" example:"auto"`
+	// Username to log in with.
+	Username string `json:"username,omitempty" example:"invoices@zoe.example" validate:"max=320"`
+	// Password to log in with, for xoauth2 an access token. It is stored sealed and never shown again.
+	Password string `json:"password,omitempty" example:"correct horse battery staple" validate:"max=4096"`
+	// AllowPlaintextLogin permits a login that sends the password over an unprotected connection.
+	AllowPlaintextLogin bool `json:"allow_plaintext_login,omitempty"`
+	// HELO is the name given to the server in EHLO. Default: the service's own.
+	HELO string `json:"helo,omitempty" example:"mail.zoe.example" validate:"max=253"`
+	// TLSServerName is checked against the server's certificate instead of host. Default: host.
+	TLSServerName string `json:"tls_server_name,omitempty" example:"mail.provider.example" validate:"max=253"`
+	// CACertificates are further roots, in PEM, that this server's certificate may be signed by.
+	CACertificates string `json:"ca_certificates,omitempty" validate:"max=65536" text:"block"`
+	// DSN asks the server for a notification when a mail cannot be delivered (RFC 3461).
+	DSN bool `json:"dsn,omitempty"`
+	// EnvelopeFrom is the address that bounces go to. Default: the from address.
+	EnvelopeFrom string `json:"envelope_from,omitempty" example:"bounces@zoe.example" text:"raw"`
+}
+
+// SenderProfilePatch edits a sender profile (JSON merge patch, RFC 7386): what is absent stays, null clears. Lists are
+// replaced whole; of signatures each language is replaced or, with null, removed. Level and owner_ref cannot be edited. An
+// edit ends a hold and a pause.
+type SenderProfilePatch struct {
+	// Name is what a person calls the profile.
+	Name *string `json:"name,omitempty" example:"Invoices of Zoë SRL" validate:"max=200"`
+	// Default makes it the one used for its level and owner_ref. A second default is refused (409).
+	Default *bool `json:"default,omitempty"`
+	// From is the address that the mails come from, replaced whole.
+	From *Address `json:"from,omitempty"`
+	// ReplyTo is where answers go.
+	ReplyTo *[]Address `json:"reply_to,omitempty" validate:"max=20"`
+	// AlwaysCC get a visible copy of every mail.
+	AlwaysCC *[]Address `json:"always_cc,omitempty" validate:"max=20"`
+	// AlwaysBCC get a hidden copy of every mail.
+	AlwaysBCC *[]Address `json:"always_bcc,omitempty" validate:"max=20"`
+	// Signatures by language tag; null removes one.
+	Signatures map[string]*Signature `json:"signatures,omitempty" validate:"max=50"`
+	// Attachments that go with every mail of the profile.
+	Attachments *[]ProfileAttachment `json:"attachments,omitempty" validate:"max=20"`
+	// Transport is the way the mails leave. The settings of the former transport are forgotten.
+	Transport *string `json:"transport,omitempty" example:"smtp" validate:"max=50"`
+	// SMTP has the settings of the transport smtp to change.
+	SMTP *SMTPSettingsPatch `json:"smtp,omitempty"`
+	// MaxConnections is how many connections are open at once at most; null: 2.
+	MaxConnections *int `json:"max_connections,omitempty" example:"2" minimum:"1" maximum:"50"`
+}
+
+// SMTPSettingsPatch edits the settings of the transport smtp. A new host without a password in the same edit forgets the
+// stored password, so that it is never shown to another server than the one it was typed for.
+type SMTPSettingsPatch struct {
+	// Host is the name or IP address of the mail server.
+	Host *string `json:"host,omitempty" example:"smtp.zoe.example" validate:"max=253"`
+	// Port of the mail server; null: the usual one of the security.
+	Port *int `json:"port,omitempty" example:"587" minimum:"1" maximum:"65535"`
+	// Security of the connection; null: starttls.
+	Security *string `json:"security,omitempty" enums:"starttls,tls,none" example:"starttls"`
+	// Auth is how to log in; null: auto when there is a username, otherwise none.
+	Auth *string `json:"auth,omitempty" enums:"none,auto,plain,login,cram-md5,scram-sha-1,scram-sha-256,xoauth2" example:"auto"`
+	// Username to log in with.
+	Username *string `json:"username,omitempty" example:"invoices@zoe.example" validate:"max=320"`
+	// Password to log in with; absent: the stored one stays; null: it is forgotten.
+	Password *string `json:"password,omitempty" example:"correct horse battery staple" validate:"max=4096"`
+	// AllowPlaintextLogin permits a login that sends the password over an unprotected connection.
+	AllowPlaintextLogin *bool `json:"allow_plaintext_login,omitempty"`
+	// HELO is the name given to the server in EHLO.
+	HELO *string `json:"helo,omitempty" example:"mail.zoe.example" validate:"max=253"`
+	// TLSServerName is checked against the server's certificate instead of host.
+	TLSServerName *string `json:"tls_server_name,omitempty" example:"mail.provider.example" validate:"max=253"`
+	// CACertificates are further roots, in PEM.
+	CACertificates *string `json:"ca_certificates,omitempty" validate:"max=65536" text:"block"`
+	// DSN asks the server for a notification when a mail cannot be delivered.
+	DSN *bool `json:"dsn,omitempty"`
+	// EnvelopeFrom is the address that bounces go to.
+	EnvelopeFrom *string `json:"envelope_from,omitempty" example:"bounces@zoe.example" text:"raw"`
+}
+
+// ProfileCheck is the result of a check of a profile's settings. Nothing was sent.
+type ProfileCheck struct {
+	// OK says that every step went well: the profile is ready, and a hold is ended.
+	OK bool `json:"ok"`
+	// Steps that were tried, in order. The check ends at the first that fails.
+	Steps []CheckStep `json:"steps"`
+}
+
+// CheckStep is one thing that a check tried.
+type CheckStep struct {
+	// Name of the step: connect, tls, login, sender.
+	Name string `json:"name" example:"login"`
+	// Label is the step's name in the reader's language.
+	Label string `json:"label" example:"Login"`
+	// OK says that it went well.
+	OK bool `json:"ok"`
+	// Problem is what went wrong and what to do. Absent when ok.
+	Problem *Trouble `json:"problem,omitempty"`
+	// Reply is what the server said.
+	Reply *Reply `json:"reply,omitempty"`
+}
+
+// TestMessageRequest asks for a short mail that proves that a profile works.
+type TestMessageRequest struct {
+	// To is who gets it.
+	To Address `json:"to" validate:"required"`
+	// Language of its text: fr, nl, en or de. Default: the reader's (Accept-Language).
+	Language string `json:"language,omitempty" example:"fr" validate:"max=35"`
+}
