@@ -61,6 +61,11 @@ func isPlain(s string) bool {
 	return true
 }
 
+// isLine is isPlain for one line without tabs.
+func isLine(s string) bool {
+	return isPlain(s) && !strings.ContainsAny(s, "\r\n\t")
+}
+
 // refused says that a rune has no place in any text: control characters, and the noncharacters, which are for a program's own
 // use (Unicode 23.7; htmlToText uses two of them).
 func refused(r rune) bool {
