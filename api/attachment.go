@@ -27,7 +27,7 @@ type MessageAttachment struct {
 	// ID of an uploaded file. Give it or content.
 	ID string `json:"id,omitempty" example:"att_01kbvf8q3d9x5t2m7n4c6w1e0z" validate:"max=100"`
 	// Filename that the recipient sees. Required with content; with an id it replaces the upload's for this mail.
-	Filename string `json:"filename,omitempty" example:"2026-0042.pdf" validate:"max=255"`
+	Filename string `json:"filename,omitempty" example:"2026-0042.pdf" validate:"max=200"`
 	// MediaType of the content. Default: by the file name. Not with an id.
 	MediaType string `json:"media_type,omitempty" example:"application/pdf" validate:"max=200"`
 	// Kind of the content. Default: other. Not with an id.

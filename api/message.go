@@ -5,7 +5,7 @@ import "time"
 // Document is what a mail is about. It fills the tokens NUMFACT, DATEFACT and TYPEDOC.
 type Document struct {
 	// Type of the document: invoice, credit_note, reminder, quote, letter, or one of the firm's own. It also finds the template.
-	Type string `json:"type,omitempty" example:"invoice" validate:"max=50"`
+	Type string `json:"type,omitempty" example:"invoice" validate:"max=200"`
 	// Number of the document, as the client knows it.
 	Number string `json:"number,omitempty" example:"2026/0042" validate:"max=200"`
 	// Date of the document, a day as ISO 8601 has it. It is written the way of the mail's language.
@@ -17,7 +17,7 @@ type Client struct {
 	// Ref is your own code of the client.
 	Ref string `json:"ref,omitempty" example:"C001" validate:"max=200"`
 	// Name of the client.
-	Name string `json:"name,omitempty" example:"Café Zoë" validate:"max=500"`
+	Name string `json:"name,omitempty" example:"Café Zoë" validate:"max=200"`
 }
 
 // ReminderItem is one unpaid document: a row of the table that {REMINDER} becomes. Amounts are shown as they are given.
@@ -25,57 +25,57 @@ type ReminderItem struct {
 	// Number of the document.
 	Number string `json:"number" example:"2026/0042" validate:"required,max=200"`
 	// Date of the document, ISO 8601.
-	Date string `json:"date,omitempty" format:"date" example:"2026-09-23"`
+	Date string `json:"date" format:"date" example:"2026-09-23" validate:"required"`
 	// DueDate when it was to be paid, ISO 8601.
 	DueDate string `json:"due_date,omitempty" format:"date" example:"2026-10-23"`
 	// Amount of the document.
-	Amount string `json:"amount" example:"1.210,00 €" validate:"required,max=100"`
+	Amount string `json:"amount" example:"1.210,00 €" validate:"required,max=200"`
 	// Open is what is still to be paid. Default: amount.
-	Open string `json:"open,omitempty" example:"210,00 €" validate:"max=100"`
+	Open string `json:"open,omitempty" example:"210,00 €" validate:"max=200"`
 }
 
 // Header is one further field of a mail's header.
 type Header struct {
 	// Name of the field. Those that the service sets itself are refused.
-	Name string `json:"name" example:"X-Dossier" validate:"required,max=100"`
+	Name string `json:"name" example:"X-Dossier" validate:"required,max=76"`
 	// Value of the field, one line.
-	Value string `json:"value" example:"2026-17" validate:"max=2000"`
+	Value string `json:"value" example:"2026-17" validate:"required,max=900"`
 }
 
 // Mail is what one mail says and to whom. Its content is either a template's (template_id, or found by the company and the
 // document's type) or its own subject with text or html; tokens work in both.
 type Mail struct {
-	// To are the recipients. At least one of to, cc and bcc.
-	To []Address `json:"to,omitempty" validate:"max=200"`
+	// To are the recipients, at least one. With cc and bcc at most 100.
+	To []Address `json:"to" validate:"required,max=100"`
 	// CC get a visible copy.
-	CC []Address `json:"cc,omitempty" validate:"max=200"`
+	CC []Address `json:"cc,omitempty" validate:"max=100"`
 	// BCC get a hidden copy.
-	BCC []Address `json:"bcc,omitempty" validate:"max=200"`
+	BCC []Address `json:"bcc,omitempty" validate:"max=100"`
 	// ReplyTo is where answers go. Default: the sender profile's.
-	ReplyTo []Address `json:"reply_to,omitempty" validate:"max=20"`
+	ReplyTo []Address `json:"reply_to,omitempty" validate:"max=10"`
 	// Language of the client, such as fr-BE. The nearest translation is used (nl-BE, then nl, then the template's default), and the
 	// answer says which.
 	Language string `json:"language,omitempty" example:"fr-BE" validate:"max=35"`
 	// TemplateID of the template to use.
 	TemplateID string `json:"template_id,omitempty" example:"tpl_01kbvf8q3d9x5t2m7n4c6w1e0z" validate:"max=100"`
 	// Subject of the mail's own content.
-	Subject string `json:"subject,omitempty" example:"Facture NUMFACT" text:"raw"`
+	Subject string `json:"subject,omitempty" example:"Facture NUMFACT" validate:"max=500"`
 	// Text is the plain text of the mail's own content. When absent it is made from html.
-	Text string `json:"text,omitempty" example:"Bonjour NOMCLIENT," text:"raw"`
+	Text string `json:"text,omitempty" example:"Bonjour NOMCLIENT," validate:"max=524288" text:"block"`
 	// HTML is the formatted text of the mail's own content.
-	HTML string `json:"html,omitempty" example:"<p>Bonjour NOMCLIENT,</p>" text:"raw"`
+	HTML string `json:"html,omitempty" example:"<p>Bonjour NOMCLIENT,</p>" validate:"max=524288" text:"block"`
 	// Document that the mail is about.
 	Document *Document `json:"document,omitempty"`
 	// Client that the mail is for.
 	Client *Client `json:"client,omitempty"`
 	// Tokens are values of the firm's own tokens, or instead of the built-in ones'.
-	Tokens map[string]string `json:"tokens,omitempty" validate:"max=200" text:"block"`
+	Tokens map[string]string `json:"tokens,omitempty" validate:"max=100,itemmax=10000" text:"block"`
 	// Reminder is the rows of {REMINDER}.
-	Reminder []ReminderItem `json:"reminder,omitempty" validate:"max=1000"`
+	Reminder []ReminderItem `json:"reminder,omitempty" validate:"max=500"`
 	// Attachments of this mail, in this order.
 	Attachments []MessageAttachment `json:"attachments,omitempty" validate:"max=50"`
 	// Headers are further fields of the mail's header.
-	Headers []Header `json:"headers,omitempty" validate:"max=50"`
+	Headers []Header `json:"headers,omitempty" validate:"max=20"`
 	// InReplyTo is the id of an earlier message that this one belongs to: mail programs show a reminder under its invoice.
 	InReplyTo string `json:"in_reply_to,omitempty" example:"msg_01kbvf8q3d9x5t2m7n4c6w1e0z" validate:"max=100"`
 	// ExternalID is your own number of this mail; messages can be listed by it.
@@ -93,9 +93,9 @@ type MessageRequest struct {
 	// SenderProfileID of the profile to send with. Give it or user_ref.
 	SenderProfileID string `json:"sender_profile_id,omitempty" example:"prf_01kbvf8q3d9x5t2m7n4c6w1e0z" validate:"max=100"`
 	// UserRef is your own code of the collaborator whose default profile sends it.
-	UserRef string `json:"user_ref,omitempty" example:"jdupont" validate:"max=200"`
+	UserRef string `json:"user_ref,omitempty" example:"jdupont" validate:"max=100"`
 	// CompanyRef is your own code of the billing company. It finds the template; it never chooses the sender of a one-off mail.
-	CompanyRef string `json:"company_ref,omitempty" example:"C001" validate:"max=200"`
+	CompanyRef string `json:"company_ref,omitempty" example:"C001" validate:"max=100"`
 	Mail
 }
 

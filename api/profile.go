@@ -51,9 +51,9 @@ type SenderProfile struct {
 // Signature is put under a mail. Either of the two is made from the other when only one is given.
 type Signature struct {
 	// Text is the signature of the plain text.
-	Text string `json:"text,omitempty" example:"Zoë SRL" text:"block"`
+	Text string `json:"text,omitempty" example:"Zoë SRL" validate:"max=65536" text:"block"`
 	// HTML is the signature of the formatted text.
-	HTML string `json:"html,omitempty" example:"<p><b>Zoë SRL</b></p>" text:"block"`
+	HTML string `json:"html,omitempty" example:"<p><b>Zoë SRL</b></p>" validate:"max=65536" text:"block"`
 }
 
 // ProfileAttachment is a file that goes with every mail of a profile.
@@ -97,15 +97,15 @@ type SenderProfileRequest struct {
 	// Level says whose mail it sends: a collaborator's one-off mails (user) or a billing company's batches (company).
 	Level string `json:"level" enums:"user,company" example:"company" validate:"required"`
 	// OwnerRef is your own code of the collaborator or the billing company.
-	OwnerRef string `json:"owner_ref" example:"C001" validate:"required,max=200"`
+	OwnerRef string `json:"owner_ref" example:"C001" validate:"required,max=100"`
 	// Name is what a person calls the profile. Default: the from address.
 	Name string `json:"name,omitempty" example:"Invoices of Zoë SRL" validate:"max=200"`
-	// Default makes it the one that is used for its level and owner_ref when a mail names no profile. A second default is refused (409).
+	// Default makes it the one that is used for its level and owner_ref when a mail names no profile. The former default is none any more.
 	Default bool `json:"default,omitempty"`
 	// From is the address that the mails come from.
 	From Address `json:"from" validate:"required"`
 	// ReplyTo is where answers go. Default: to from.
-	ReplyTo []Address `json:"reply_to,omitempty" validate:"max=20"`
+	ReplyTo []Address `json:"reply_to,omitempty" validate:"max=10"`
 	// AlwaysCC get a visible copy of every mail.
 	AlwaysCC []Address `json:"always_cc,omitempty" validate:"max=20"`
 	// AlwaysBCC get a hidden copy of every mail.
@@ -133,9 +133,9 @@ type SMTPSettingsRequest struct {
 	// Auth is how to log in. Default: auto when there is a username, otherwise none, as a provider's relay wants it.
 	Auth string `json:"auth,omitempty" enums:"none,auto,plain,login,cram-md5,scram-sha-1,scram-sha-256,xoauth2" example:"auto"`
 	// Username to log in with.
-	Username string `json:"username,omitempty" example:"invoices@zoe.example" validate:"max=320"`
+	Username string `json:"username,omitempty" example:"invoices@zoe.example" validate:"max=1000"`
 	// Password to log in with, for xoauth2 an access token. It is stored sealed and never shown again.
-	Password string `json:"password,omitempty" example:"correct horse battery staple" validate:"max=4096"`
+	Password string `json:"password,omitempty" example:"correct horse battery staple" validate:"max=1000"`
 	// AllowPlaintextLogin permits a login that sends the password over an unprotected connection.
 	AllowPlaintextLogin bool `json:"allow_plaintext_login,omitempty"`
 	// HELO is the name given to the server in EHLO. Default: the service's own.
@@ -143,7 +143,7 @@ type SMTPSettingsRequest struct {
 	// TLSServerName is checked against the server's certificate instead of host. Default: host.
 	TLSServerName string `json:"tls_server_name,omitempty" example:"mail.provider.example" validate:"max=253"`
 	// CACertificates are further roots, in PEM, that this server's certificate may be signed by.
-	CACertificates string `json:"ca_certificates,omitempty" validate:"max=65536" text:"block"`
+	CACertificates string `json:"ca_certificates,omitempty" validate:"max=262144" text:"block"`
 	// DSN asks the server for a notification when a mail cannot be delivered (RFC 3461).
 	DSN bool `json:"dsn,omitempty"`
 	// EnvelopeFrom is the address that bounces go to. Default: the from address.
@@ -156,12 +156,12 @@ type SMTPSettingsRequest struct {
 type SenderProfilePatch struct {
 	// Name is what a person calls the profile.
 	Name *string `json:"name,omitempty" example:"Invoices of Zoë SRL" validate:"max=200"`
-	// Default makes it the one used for its level and owner_ref. A second default is refused (409).
+	// Default makes it the one used for its level and owner_ref. The former default is none any more.
 	Default *bool `json:"default,omitempty"`
 	// From is the address that the mails come from, replaced whole.
 	From *Address `json:"from,omitempty"`
 	// ReplyTo is where answers go.
-	ReplyTo *[]Address `json:"reply_to,omitempty" validate:"max=20"`
+	ReplyTo *[]Address `json:"reply_to,omitempty" validate:"max=10"`
 	// AlwaysCC get a visible copy of every mail.
 	AlwaysCC *[]Address `json:"always_cc,omitempty" validate:"max=20"`
 	// AlwaysBCC get a hidden copy of every mail.
@@ -190,9 +190,9 @@ type SMTPSettingsPatch struct {
 	// Auth is how to log in; null: auto when there is a username, otherwise none.
 	Auth *string `json:"auth,omitempty" enums:"none,auto,plain,login,cram-md5,scram-sha-1,scram-sha-256,xoauth2" example:"auto"`
 	// Username to log in with.
-	Username *string `json:"username,omitempty" example:"invoices@zoe.example" validate:"max=320"`
+	Username *string `json:"username,omitempty" example:"invoices@zoe.example" validate:"max=1000"`
 	// Password to log in with; absent: the stored one stays; null: it is forgotten.
-	Password *string `json:"password,omitempty" example:"correct horse battery staple" validate:"max=4096"`
+	Password *string `json:"password,omitempty" example:"correct horse battery staple" validate:"max=1000"`
 	// AllowPlaintextLogin permits a login that sends the password over an unprotected connection.
 	AllowPlaintextLogin *bool `json:"allow_plaintext_login,omitempty"`
 	// HELO is the name given to the server in EHLO.
@@ -200,7 +200,7 @@ type SMTPSettingsPatch struct {
 	// TLSServerName is checked against the server's certificate instead of host.
 	TLSServerName *string `json:"tls_server_name,omitempty" example:"mail.provider.example" validate:"max=253"`
 	// CACertificates are further roots, in PEM.
-	CACertificates *string `json:"ca_certificates,omitempty" validate:"max=65536" text:"block"`
+	CACertificates *string `json:"ca_certificates,omitempty" validate:"max=262144" text:"block"`
 	// DSN asks the server for a notification when a mail cannot be delivered.
 	DSN *bool `json:"dsn,omitempty"`
 	// EnvelopeFrom is the address that bounces go to.

@@ -10,13 +10,13 @@ type SendJobRequest struct {
 	// SenderProfileID of the profile to send with. Give it or, for a batch, company_ref, for a one_off, user_ref.
 	SenderProfileID string `json:"sender_profile_id,omitempty" example:"prf_01kbvf8q3d9x5t2m7n4c6w1e0z" validate:"max=100"`
 	// UserRef is your own code of the collaborator whose default profile sends a one_off.
-	UserRef string `json:"user_ref,omitempty" example:"jdupont" validate:"max=200"`
+	UserRef string `json:"user_ref,omitempty" example:"jdupont" validate:"max=100"`
 	// CompanyRef is your own code of the billing company whose default profile sends a batch. It also finds the templates.
-	CompanyRef string `json:"company_ref,omitempty" example:"C001" validate:"max=200"`
+	CompanyRef string `json:"company_ref,omitempty" example:"C001" validate:"max=100"`
 	// TemplateID of the template for the messages that name none and have no content of their own.
 	TemplateID string `json:"template_id,omitempty" example:"tpl_01kbvf8q3d9x5t2m7n4c6w1e0z" validate:"max=100"`
 	// DocumentType of the messages whose document has none.
-	DocumentType string `json:"document_type,omitempty" example:"invoice" validate:"max=50"`
+	DocumentType string `json:"document_type,omitempty" example:"invoice" validate:"max=200"`
 	// Language of the messages that name none.
 	Language string `json:"language,omitempty" example:"fr" validate:"max=35"`
 	// Attachments that go with every message, after its own.
@@ -73,8 +73,8 @@ type AcceptedJobMessage struct {
 	Template *TemplateUse `json:"template,omitempty"`
 }
 
-// SendJob is one act of sending and how far it is.
-type SendJob struct {
+// SendJobSummary is a send job as a list shows it.
+type SendJobSummary struct {
 	// ID of the job.
 	ID string `json:"id" example:"job_01kbvf8q3d9x5t2m7n4c6w1e0z"`
 	// Purpose of the job.
@@ -91,14 +91,6 @@ type SendJob struct {
 	Metadata map[string]string `json:"metadata,omitempty"`
 	// Total number of messages.
 	Total int `json:"total" example:"800"`
-	// Counts of the messages by status, live.
-	Counts JobCounts `json:"counts"`
-	// Done is how many have come to an end: sent, failed or canceled. A message that is uncertain waits for a person.
-	Done int `json:"done" example:"790"`
-	// Partial is how many of the sent ones were refused for some of their recipients.
-	Partial int `json:"partial" example:"2"`
-	// Finished says that all are done.
-	Finished bool `json:"finished"`
 	// SendAt as given; absent: at once.
 	SendAt *time.Time `json:"send_at,omitempty" format:"date-time" example:"2026-11-24T07:00:00Z"`
 	// CreatedAt is when it was accepted.
@@ -107,6 +99,19 @@ type SendJob struct {
 	CreatedBy string `json:"created_by" example:"key_01kbvf8q3dx1e0z9"`
 	// Links to the job and its messages.
 	Links Links `json:"links"`
+}
+
+// SendJob is one act of sending and how far it is.
+type SendJob struct {
+	SendJobSummary
+	// Counts of the messages by status, live.
+	Counts JobCounts `json:"counts"`
+	// Done is how many have come to an end: sent, failed or canceled. A message that is uncertain waits for a person.
+	Done int `json:"done" example:"790"`
+	// Partial is how many of the sent ones were refused for some of their recipients.
+	Partial int `json:"partial" example:"2"`
+	// Finished says that all are done.
+	Finished bool `json:"finished"`
 }
 
 // JobCounts are numbers of messages by status.

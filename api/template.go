@@ -33,11 +33,11 @@ type Template struct {
 // case: NUMFACT, DATEFACT, NOMCLIENT, TYPEDOC, {REMINDER} and the firm's own.
 type Translation struct {
 	// Subject line.
-	Subject string `json:"subject" example:"Facture NUMFACT du DATEFACT" validate:"required"`
+	Subject string `json:"subject" example:"Facture NUMFACT du DATEFACT" validate:"required,max=500"`
 	// Text is the plain text. When absent it is made from html.
-	Text string `json:"text,omitempty" example:"Bonjour NOMCLIENT,\nvoici votre facture." text:"block"`
+	Text string `json:"text,omitempty" example:"Bonjour NOMCLIENT,\nvoici votre facture." validate:"max=524288" text:"block"`
 	// HTML is the formatted text. Values of tokens are escaped in it. Active content such as scripts is refused.
-	HTML string `json:"html,omitempty" example:"<p>Bonjour NOMCLIENT</p>" text:"block"`
+	HTML string `json:"html,omitempty" example:"<p>Bonjour NOMCLIENT</p>" validate:"max=524288" text:"block"`
 }
 
 // TemplateRequest makes a template.
@@ -45,15 +45,15 @@ type TemplateRequest struct {
 	// Name is what a person calls it. Default: the document type.
 	Name string `json:"name,omitempty" example:"Invoices" validate:"max=200"`
 	// DocumentType it is for: invoice, credit_note, reminder, quote, letter, or one of the firm's own.
-	DocumentType string `json:"document_type" example:"invoice" validate:"required,max=50"`
+	DocumentType string `json:"document_type" example:"invoice" validate:"required,max=200"`
 	// CompanyRef is your own code of the billing company it is for. Default: every company of the tenant.
-	CompanyRef string `json:"company_ref,omitempty" example:"C001" validate:"max=200"`
-	// Default makes it the one that is found by document type and company. A second default is refused (409).
+	CompanyRef string `json:"company_ref,omitempty" example:"C001" validate:"max=100"`
+	// Default makes it the one that is found by document type and company. The former default of the same two is none any more.
 	Default bool `json:"default,omitempty"`
 	// DefaultLanguage is the translation used for a language that has none of its own. Default: the only translation's.
 	DefaultLanguage string `json:"default_language,omitempty" example:"fr" validate:"max=35"`
 	// Tokens are the firm's own tokens that it uses, such as MONTANT: upper-case letters, digits and underscores, 2 to 40.
-	Tokens []string `json:"tokens,omitempty" example:"MONTANT" validate:"max=100"`
+	Tokens []string `json:"tokens,omitempty" example:"MONTANT" validate:"max=50"`
 	// Translations by language tag ("fr", "nl-be"). At least one.
 	Translations map[string]Translation `json:"translations" validate:"required,max=50"`
 }
@@ -64,15 +64,15 @@ type TemplatePatch struct {
 	// Name is what a person calls it.
 	Name *string `json:"name,omitempty" example:"Invoices" validate:"max=200"`
 	// DocumentType it is for.
-	DocumentType *string `json:"document_type,omitempty" example:"invoice" validate:"max=50"`
+	DocumentType *string `json:"document_type,omitempty" example:"invoice" validate:"max=200"`
 	// CompanyRef is the billing company it is for; null: every company of the tenant.
-	CompanyRef *string `json:"company_ref,omitempty" example:"C001" validate:"max=200"`
-	// Default makes it the one that is found by document type and company. A second default is refused (409).
+	CompanyRef *string `json:"company_ref,omitempty" example:"C001" validate:"max=100"`
+	// Default makes it the one that is found by document type and company. The former default of the same two is none any more.
 	Default *bool `json:"default,omitempty"`
 	// DefaultLanguage is the translation used for a language that has none of its own.
 	DefaultLanguage *string `json:"default_language,omitempty" example:"fr" validate:"max=35"`
 	// Tokens are the firm's own tokens that it uses.
-	Tokens *[]string `json:"tokens,omitempty" example:"MONTANT" validate:"max=100"`
+	Tokens *[]string `json:"tokens,omitempty" example:"MONTANT" validate:"max=50"`
 	// Translations by language tag; null removes one.
 	Translations map[string]*Translation `json:"translations,omitempty" validate:"max=50"`
 }
@@ -89,9 +89,9 @@ type PreviewRequest struct {
 	// Client that the mail is for. Default: a sample.
 	Client *Client `json:"client,omitempty"`
 	// Tokens are values of the firm's own tokens, or instead of the built-in ones'.
-	Tokens map[string]string `json:"tokens,omitempty" validate:"max=200" text:"block"`
+	Tokens map[string]string `json:"tokens,omitempty" validate:"max=100,itemmax=10000" text:"block"`
 	// Reminder is the rows of {REMINDER}. Default: samples.
-	Reminder []ReminderItem `json:"reminder,omitempty" validate:"max=1000"`
+	Reminder []ReminderItem `json:"reminder,omitempty" validate:"max=500"`
 	// Version of the template. Default: the current one.
 	Version int64 `json:"version,omitempty" example:"3" minimum:"1" maximum:"9007199254740991"`
 }
