@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -57,6 +58,15 @@ func applyRules(doc object) error {
 		}
 	}
 	closeRequests(doc)
+	for name, s := range child(child(doc, "components"), "schemas") {
+		properties, _ := s.(object)["properties"].(object)
+		for property, p := range properties {
+			wireNames(property, p.(object))
+			if strings.HasSuffix(name, "Patch") {
+				clearable(p.(object))
+			}
+		}
+	}
 	return errors.Join(errs...)
 }
 
@@ -198,6 +208,25 @@ func closeRequests(doc object) {
 		if s["properties"] != nil && s["additionalProperties"] == nil && !answered[name] {
 			s["additionalProperties"] = false
 		}
+	}
+}
+
+// wireNames replaces the Go name that a field's doc comment begins with by the name that the reader sees.
+func wireNames(property string, p object) {
+	text, _ := p["description"].(string)
+	first, rest, _ := strings.Cut(text, " ")
+	if camelCase.MatchString(first) && strings.EqualFold(first, strings.ReplaceAll(property, "_", "")) {
+		p["description"] = "`" + property + "` " + rest
+	}
+}
+
+var camelCase = regexp.MustCompile(`^[A-Z].*[a-z][A-Z]|^[A-Z]{2,}[A-Z][a-z]`)
+
+// clearable lets a field of a merge patch (RFC 7386) be null, and so the entries of a map.
+func clearable(p object) {
+	makeNullable(p)
+	if values, ok := p["additionalProperties"].(object); ok {
+		makeNullable(values)
 	}
 }
 

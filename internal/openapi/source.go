@@ -7,6 +7,7 @@ import (
 	"log"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/getkin/kin-openapi/openapi2"
@@ -61,15 +62,20 @@ func firstFile(dir string) (string, error) {
 	return "", fmt.Errorf("no Go files in %s", dir)
 }
 
-// Schemas are named after their Go types, with the package: "api.Message", "api.Page-api_Message".
-var packageOf = regexp.MustCompile(`(^|-|\[)[a-z0-9]+[._]`)
+// Schemas are named after their Go types, with the package: "api.Message", "api.List-api_Message".
+var packageOf = regexp.MustCompile(`^[a-z0-9]+[._]`)
 
 const schemaRef = "#/components/schemas/"
 
 // shortenNames drops the package from the schemas' names: there is one package of wire types.
 func shortenNames(doc object) {
 	short := func(name string) string {
-		return strings.NewReplacer("-", "", "[", "", "]", "").Replace(packageOf.ReplaceAllString(name, "$1"))
+		parts := strings.Split(name, "-") // a generic type and its argument: List-Message is a MessageList
+		for i := range parts {
+			parts[i] = packageOf.ReplaceAllString(parts[i], "")
+		}
+		slices.Reverse(parts)
+		return strings.Join(parts, "")
 	}
 	components := child(doc, "components")
 	renamed := object{}

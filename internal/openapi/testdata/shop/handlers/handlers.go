@@ -24,7 +24,7 @@ func order() {}
 //	@ID			listOrders
 //	@Tags		orders
 //	@Param		limit	query		int	false	"How many."	minimum(1)	maximum(200)	default(50)
-//	@Success	200		{object}	wire.Page[wire.Receipt]
+//	@Success	200		{object}	wire.List[wire.Receipt]
 //	@Router		/v1/orders [get]
 func list() {}
 
@@ -35,7 +35,7 @@ func list() {}
 //	@Tags		orders
 //	@Param		id			path		string		true	"The order."
 //	@Param		If-Match	header		string		false	"-"
-//	@Param		order		body		wire.Order	true	"What is wanted now."
+//	@Param		order		body		wire.OrderPatch	true	"What is wanted now."
 //	@Success	200			{object}	wire.Receipt
 //	@Header		200			{string}	ETag	"-"
 //	@Router		/v1/orders/{id} [patch]

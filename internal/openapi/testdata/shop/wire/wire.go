@@ -36,9 +36,21 @@ type Receipt struct {
 	Payload json.RawMessage `json:"payload,omitempty" swaggertype:"object"`
 }
 
-// Page is one page of a list.
-type Page[T any] struct {
+// List is one page of a list.
+type List[T any] struct {
 	Items []T `json:"items"`
+	// NextCursor gives the next page.
+	NextCursor string `json:"next_cursor,omitempty"`
+}
+
+// OrderPatch edits an order.
+type OrderPatch struct {
+	// Number of the order.
+	Number *string            `json:"number,omitempty" validate:"max=20"`
+	Lines  *[]Line            `json:"lines,omitempty" validate:"max=5"`
+	Ship   *Address           `json:"ship,omitempty"`
+	Extra  map[string]*string `json:"extra,omitempty" validate:"max=3"`
+	State  *string            `json:"state,omitempty" enums:"open,closed"`
 }
 
 // Problem is a refusal.
