@@ -107,3 +107,13 @@ type SMTPSettings struct {
 	// EnvelopeFrom is where bounces go; empty: the From address.
 	EnvelopeFrom string
 }
+
+// EnvelopeFrom is where bounces go, in the envelope's form: the profile's own address for them, or its From.
+func (p *Profile) EnvelopeFrom() string {
+	address := p.From.Address
+	if p.SMTP != nil && p.SMTP.EnvelopeFrom != "" {
+		address = p.SMTP.EnvelopeFrom
+	}
+	form, _ := EnvelopeForm(address)
+	return form
+}

@@ -45,9 +45,13 @@ func Settle(v Verdict, n int, recipients []Recipient, now time.Time, jitter floa
 			Hold: v.Outcome == OutcomePermanent, Pause: v.Outcome == OutcomeTemporary,
 		}
 	}
-	own := make(map[string]RecipientVerdict, len(v.Recipients))
-	for _, r := range v.Recipients {
-		own[r.Address] = r
+	own := func(address string) *RecipientVerdict {
+		for i := range v.Recipients {
+			if v.Recipients[i].Address == address {
+				return &v.Recipients[i]
+			}
+		}
+		return nil
 	}
 	s := Settlement{Recipients: make([]Recipient, len(recipients)), Burnt: true}
 	var sent, failed, pending, uncertain int
@@ -55,7 +59,7 @@ func Settle(v Verdict, n int, recipients []Recipient, now time.Time, jitter floa
 	for i, r := range recipients {
 		if r.Status == RecipientPending {
 			outcome, reply := v.Outcome, v.Reply
-			if rv, ok := own[r.Envelope()]; ok {
+			if rv := own(r.Envelope()); rv != nil {
 				outcome, reply = rv.Outcome, rv.Reply
 				if code == "" {
 					code = rv.Code
@@ -91,6 +95,7 @@ func Settle(v Verdict, n int, recipients []Recipient, now time.Time, jitter floa
 		s.Status, s.Code = StatusUncertain, code
 	case pending > 0:
 		s.Status, s.Code = StatusDeferred, code
+		v.Code = code
 		s.NotBefore = now.Add(RetryGap(v, n, jitter))
 	case sent > 0 && failed > 0:
 		s.Status, s.Code = StatusSent, CodePartlyRefused

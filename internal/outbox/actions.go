@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -98,8 +99,12 @@ func (o *Outbox) requeue(m *store.MessageState, from mail.RecipientStatus) {
 // act changes one message by a person's will, leaves a trace, and wakes a lane when there is something to send.
 func (o *Outbox) act(ctx context.Context, tenantID, actor, messageID, action string, detail map[string]string, change func(*store.MessageState) error) error {
 	now := time.Now().UTC()
+	trail, err := json.Marshal(detail)
+	if err != nil {
+		return err
+	}
 	var ring store.Ring
-	err := o.store.Write(ctx, func(ctx context.Context, tx *store.Tx) error {
+	err = o.store.Write(ctx, func(ctx context.Context, tx *store.Tx) error {
 		ring = store.Ring{}
 		err := o.store.ChangeMessage(ctx, tx, tenantID, messageID, now, func(m *store.MessageState) error {
 			if err := change(m); err != nil {
@@ -113,8 +118,8 @@ func (o *Outbox) act(ctx context.Context, tenantID, actor, messageID, action str
 		if err != nil {
 			return err
 		}
-		err = o.store.AppendAudit(ctx, tx, store.AuditEvent{
-			TenantID: tenantID, Actor: actor, Action: action, Subject: messageID, Detail: detail, CreatedAt: now,
+		err = o.store.AppendAudit(ctx, tx, &store.AuditEvent{
+			TenantID: tenantID, Actor: actor, Action: action, Subject: messageID, Detail: trail, CreatedAt: now,
 		})
 		if err != nil || ring.ProfileID == "" {
 			return err
@@ -137,9 +142,9 @@ func (o *Outbox) CancelJob(ctx context.Context, tenantID, actor, jobID string) (
 		if canceled, err = o.store.CancelJob(ctx, tx, tenantID, jobID, now); err != nil {
 			return err
 		}
-		return o.store.AppendAudit(ctx, tx, store.AuditEvent{
+		return o.store.AppendAudit(ctx, tx, &store.AuditEvent{
 			TenantID: tenantID, Actor: actor, Action: "send_job.cancel", Subject: jobID,
-			Detail: map[string]string{"canceled": fmt.Sprint(canceled)}, CreatedAt: now,
+			Detail: json.RawMessage(fmt.Sprintf(`{"canceled":%d}`, canceled)), CreatedAt: now,
 		})
 	})
 	return canceled, err

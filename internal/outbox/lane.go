@@ -334,11 +334,8 @@ func envelope(p *mail.Profile, recipients []mail.Recipient) mail.Envelope {
 
 // attemptDetail is the record of a verdict.
 func attemptDetail(v mail.Verdict, next time.Time) store.AttemptDetail {
-	d := store.AttemptDetail{
+	return store.AttemptDetail{
 		Scope: v.Scope, Code: v.Code, Step: v.Step, Reply: v.Reply, Evidence: v.Evidence, Recipients: v.Recipients,
+		NextAttemptAt: next,
 	}
-	if !next.IsZero() {
-		d.NextAttemptAt = &next
-	}
-	return d
 }

@@ -97,7 +97,9 @@ func newRiver[T any](driver riverdriver.Driver[T], cfg *river.Config, tx func(*s
 	return &riverQueue[T]{client, tx}, nil
 }
 
-func (q *riverQueue[T]) start(ctx context.Context) error { return q.client.Start(context.WithoutCancel(ctx)) }
+func (q *riverQueue[T]) start(ctx context.Context) error {
+	return q.client.Start(context.WithoutCancel(ctx))
+}
 
 func (q *riverQueue[T]) stop(ctx context.Context) error {
 	err := q.client.Stop(ctx)

@@ -1,0 +1,122 @@
+// Command bench measures Facteur against references in the same run: the real binary on a database of its own, mail servers
+// in processes of their own, everything on loopback.
+//
+//	go run ./internal/bench                      # everything, PostgreSQL and SQLite
+//	go run ./internal/bench -db sqlite -only small,accept
+//
+// Absolute figures say little on a noisy machine; the ratio to the reference beside them is what counts.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/winprest/facteur/internal/pgtest"
+)
+
+func main() {
+	if len(os.Args) == 3 && os.Args[1] == "sink" {
+		latency, err := time.ParseDuration(os.Args[2])
+		if err == nil {
+			err = runSink(latency)
+		}
+		exit(err)
+	}
+	if len(os.Args) == 3 && os.Args[1] == "insert" {
+		exit(runBareHandler(os.Args[2]))
+	}
+	db := flag.String("db", "both", "postgres, sqlite or both")
+	only := flag.String("only", "", "comma-separated: small, pdf, far, accept, idle, backlog; empty: all")
+	bin := flag.String("bin", "", "a facteur binary; empty: built from this source")
+	flag.Parse()
+	exit(run(*db, *only, *bin))
+}
+
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// bench is one measurement on one database.
+type bench struct {
+	name string
+	run  func(ctx context.Context, b *bed) error
+}
+
+var benches = []bench{
+	{"small", small}, {"pdf", pdf}, {"far", far}, {"accept", accept}, {"idle", idle}, {"backlog", backlog},
+}
+
+// bed is what a measurement works with: a fresh database and a fresh service.
+type bed struct {
+	database string // "postgres" or "sqlite"
+	postgres int    // process id of the PostgreSQL server, 0 on SQLite
+	url      string
+	*service
+}
+
+func (b *bed) row(what string, figure string, reference string, ratio float64, aim string) {
+	fmt.Printf("%-9s %-44s %14s   %-38s %6.2f   %s\n", b.database, what, figure, reference, ratio, aim)
+}
+
+func run(db, only, bin string) error {
+	ctx := context.Background()
+	dir, err := os.MkdirTemp("", "facteur-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
+	if bin == "" {
+		bin = filepath.Join(dir, "facteur")
+		build := exec.Command("go", "build", "-o", bin, "github.com/winprest/facteur/cmd/facteur") //nolint:gosec // constant
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			return fmt.Errorf("go build: %w\n%s", err, out)
+		}
+	}
+	names := strings.FieldsFunc(only, func(r rune) bool { return r == ',' })
+	fmt.Printf("%-9s %-44s %14s   %-38s %6s   %s\n", "database", "measurement", "figure", "reference (same run)", "ratio", "aim")
+	for _, database := range []string{"postgres", "sqlite"} {
+		if db != "both" && db != database {
+			continue
+		}
+		for i, bm := range benches {
+			if len(names) > 0 && !slices.Contains(names, bm.name) {
+				continue
+			}
+			if err := one(ctx, bm, database, bin, filepath.Join(dir, fmt.Sprint(database, i))); err != nil {
+				return fmt.Errorf("%s on %s: %w", bm.name, database, err)
+			}
+		}
+	}
+	return nil
+}
+
+func one(ctx context.Context, bm bench, database, bin, dir string) error {
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	b := &bed{database: database, url: "sqlite:" + filepath.Join(dir, "bench.db")}
+	if database == "postgres" {
+		var err error
+		if b.url, b.postgres, err = pgtest.Database(); err != nil {
+			return err
+		}
+	}
+	var err error
+	if b.service, err = startService(ctx, bin, dir, b.url); err != nil {
+		return err
+	}
+	defer b.stop()
+	return bm.run(ctx, b)
+}
