@@ -169,6 +169,11 @@ func splitKey(plaintext string) (id, secret string, ok bool) {
 	if !ok || len(rest) != keyIDLen+1+keySecretLen || rest[keyIDLen] != '_' {
 		return "", "", false
 	}
+	for _, c := range []byte(rest[:keyIDLen]) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'z') {
+			return "", "", false
+		}
+	}
 	return keyPrefix + rest[:keyIDLen], rest[keyIDLen+1:], true
 }
 

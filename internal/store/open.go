@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -17,6 +18,8 @@ import (
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // Config says which database to open.
@@ -106,7 +109,7 @@ func (s *Store) openSQLite(ctx context.Context, c Config) error {
 	}
 	s.lite.SetMaxOpenConns(1)
 	s.lite.SetMaxIdleConns(1)
-	if err := s.lite.PingContext(ctx); err != nil { // makes the file, which readers cannot
+	if err := s.makeFile(ctx); err != nil {
 		return fmt.Errorf("store: open SQLite: %w", err)
 	}
 	if s.liteRead, err = sql.Open("sqlite", read); err != nil {
@@ -121,6 +124,24 @@ func (s *Store) openSQLite(ctx context.Context, c Config) error {
 		return fmt.Errorf("store: open SQLite: %w", err)
 	}
 	return nil
+}
+
+// makeFile connects to the database file and so makes it, which readers cannot. Processes that make the same file at once
+// meet a lock for which SQLite does not wait: while it is turned to WAL.
+func (s *Store) makeFile(ctx context.Context) error {
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		err := s.lite.PingContext(ctx)
+		var e *sqlite.Error
+		if err == nil || !errors.As(err, &e) || e.Code()&0xff != sqlite3.SQLITE_BUSY || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 // liteDSN gives the DSN of the write connection and of the readers.
@@ -153,15 +174,12 @@ func (s *Store) Close() error {
 	s.uploads.stop()
 	s.flushKeyUse()
 	var errs []error
-	for _, db := range []*gorm.DB{s.db} {
-		if s.pg == nil || db == nil {
-			continue
-		}
-		if conns, err := db.DB(); err == nil {
-			errs = append(errs, conns.Close())
-		}
-	}
 	if s.pg != nil {
+		if s.db != nil {
+			if conns, err := s.db.DB(); err == nil {
+				errs = append(errs, conns.Close())
+			}
+		}
 		s.pg.Close()
 	}
 	for _, db := range []*sql.DB{s.liteRead, s.lite} {

@@ -1,0 +1,111 @@
+package store_test
+
+import (
+	"context"
+	"maps"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/winprest/facteur/internal/mail"
+	"github.com/winprest/facteur/internal/store"
+)
+
+func TestReadMessages(t *testing.T) {
+	both(t, func(t *testing.T, s *store.Store) {
+		ctx := context.Background()
+		p := newProfile(t, s, newTenant(t, s))
+		jobID, ids := submit(t, s, p, 4)
+		otherJob, _ := submit(t, s, p, 1)
+		sql(t, s, "UPDATE messages SET status = 'sent', code = $1, sent_at = 1700000000000000 WHERE id = $2", mail.CodePartlyRefused, ids[0])
+		sql(t, s, "UPDATE messages SET status = 'deferred', code = 'greylisted' WHERE id = $1", ids[1])
+		sql(t, s, "UPDATE messages SET status = 'failed', code = 'mailbox_unknown' WHERE id = $1", ids[2])
+
+		m, err := s.Message(ctx, p.TenantID, ids[0])
+		if err != nil || m.Status != mail.StatusSent || m.Subject != "Facture" || m.Language != "fr" || m.Detail.Document.Number != "2026/0042" ||
+			m.JobID != jobID || m.ProfileID != p.ID || len(m.Recipients) != 1 || m.SentAt.Unix() != 1_700_000_000 || m.Delivery != "unknown" {
+			t.Errorf("message %+v, %v", m, err)
+		}
+		c, err := s.MessageContent(ctx, p.TenantID, ids[0])
+		if err != nil || c.Subject != "Facture" || c.Text != "Bonjour" || c.HTML != "<p>Bonjour</p>" || c.From != p.From {
+			t.Errorf("content %+v, %v", c, err)
+		}
+		counts := func(want map[mail.Status]int) {
+			t.Helper()
+			j, err := s.Job(ctx, p.TenantID, jobID)
+			if err != nil || !maps.Equal(j.Counts, want) || j.Partial != 1 || j.Total != 4 || j.Detail.ExternalID != "run-11" {
+				t.Errorf("job %+v, %v; want %v", j, err, want)
+			}
+		}
+		list := func(f store.MessageFilter, want ...string) {
+			t.Helper()
+			l, err := s.ListMessages(ctx, p.TenantID, f, store.Page{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, m := range l.Items {
+				got = append(got, m.ID)
+				if f.Status != "" && m.Status != f.Status {
+					t.Errorf("%s is %s", m.ID, m.Status)
+				}
+			}
+			want = slices.Sorted(slices.Values(want))
+			slices.Reverse(want)
+			if !slices.Equal(got, want) {
+				t.Errorf("%+v: %v, want %v", f, got, want)
+			}
+		}
+		in := func(status mail.Status) store.MessageFilter { return store.MessageFilter{JobID: jobID, Status: status} }
+		counts(map[mail.Status]int{mail.StatusSent: 1, mail.StatusDeferred: 1, mail.StatusFailed: 1, mail.StatusQueued: 1})
+		list(in(mail.StatusQueued), ids[3])
+		list(in(mail.StatusDeferred), ids[1])
+		list(in(mail.StatusHeld))
+
+		if err := s.HoldProfile(ctx, p, mail.ProfileTrouble{Code: "smtp_login_refused"}); err != nil {
+			t.Fatal(err)
+		}
+		counts(map[mail.Status]int{mail.StatusSent: 1, mail.StatusHeld: 2, mail.StatusFailed: 1})
+		list(in(mail.StatusQueued))
+		list(in(mail.StatusDeferred))
+		list(in(mail.StatusHeld), ids[1], ids[3])
+		list(in(mail.StatusFailed), ids[2])
+		list(in(""), ids...)
+		list(store.MessageFilter{ExternalID: "F-2"}, ids[2])
+		list(store.MessageFilter{ProfileID: "prf_none"})
+		list(store.MessageFilter{JobID: jobID, CreatedBefore: time.Now().Add(time.Hour), CreatedAfter: time.Now().Add(-time.Hour)}, ids...)
+		list(store.MessageFilter{CreatedAfter: time.Now().Add(time.Hour)})
+		if m, err := s.Message(ctx, p.TenantID, ids[1]); err != nil || m.Status != mail.StatusHeld || m.Code != "smtp_login_refused" {
+			t.Errorf("held %+v, %v", m, err)
+		}
+
+		jobs, err := s.ListJobs(ctx, p.TenantID, store.JobFilter{Purpose: "batch", ProfileID: p.ID}, store.Page{})
+		if err != nil || len(jobs.Items) != 2 || jobs.Items[0].ID != max(jobID, otherJob) {
+			t.Errorf("jobs %+v, %v", jobs, err)
+		}
+	})
+}
+
+func TestAttempts(t *testing.T) {
+	both(t, func(t *testing.T, s *store.Store) {
+		ctx := context.Background()
+		p := newProfile(t, s, newTenant(t, s))
+		_, ids := submit(t, s, p, 1)
+		if got, err := s.Attempts(ctx, p.TenantID, ids[0]); err != nil || len(got) != 0 {
+			t.Errorf("before the first: %v, %v", got, err)
+		}
+		detail := store.AttemptDetail{
+			Scope: mail.ScopeRecipient, Code: "mailbox_unknown", Step: "rcpt", Reply: mail.Reply{Code: 550, Enhanced: "5.1.1", Text: "no"},
+			Recipients: []mail.RecipientVerdict{{Address: "zoe0@zoe.example", Outcome: mail.OutcomePermanent, Code: "mailbox_unknown"}},
+		}
+		const doc = `{"scope":"recipient","code":"mailbox_unknown","step":"rcpt","reply":{"code":550,"enhanced":"5.1.1","text":"no"},` +
+			`"recipients":[{"address":"zoe0@zoe.example","outcome":"permanent","code":"mailbox_unknown","reply":{}}]}`
+		sql(t, s, `INSERT INTO attempts (message_id, n, tenant_id, started_at, finished_at, outcome, detail) VALUES ($1, 1, $2, 1000000, 2000000, 'permanent', $3)`, ids[0], p.TenantID, doc)
+		got, err := s.Attempts(ctx, p.TenantID, ids[0])
+		want := []store.Attempt{{MessageID: ids[0], N: 1, StartedAt: time.Unix(1, 0).UTC(), FinishedAt: time.Unix(2, 0).UTC(), Outcome: mail.OutcomePermanent, Detail: detail}}
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("attempts %+v, %v", got, err)
+		}
+	})
+}
