@@ -51,19 +51,19 @@ func EnvelopeForm(addr string) (form string, needsSMTPUTF8 bool) {
 // Check checks the address and its name; the pointers are "/address" and "/name".
 func (a Address) Check() Problems {
 	var ps Problems
-	a.check(&ps, "")
+	a.check(&ps)
 	return ps
 }
 
-func (a Address) check(ps *Problems, at string) {
+func (a Address) check(ps *Problems) {
 	switch code := CheckAddress(a.Address); code {
 	case "":
 	case CodeAddressMissing:
-		ps.Add(at+"/address", code)
+		ps.Add("/address", code)
 	default:
-		ps.Add(at+"/address", code, "address", shown(a.Address))
+		ps.Add("/address", code, "address", shown(a.Address))
 	}
-	checkLine(ps, at+"/name", a.Name, maxName)
+	checkLine(ps, "/name", a.Name, maxName)
 }
 
 // Domain is the part of an envelope form or a checked address after the last @, as A-labels.

@@ -76,7 +76,10 @@ func compile(ps *Problems, at string, texts Translation, declared []string, thor
 			}
 		}
 	}
-	c.html, c.tail = cutTail(found.parts)
+	c.html = found.parts
+	if found.tail > 0 {
+		c.html, c.tail = found.parts[:found.tail], found.parts[found.tail:]
+	}
 	return &c
 }
 
@@ -103,32 +106,6 @@ func hiddenTokens(derived []part, declared []string) (words []string) {
 		}
 	}
 	return words
-}
-
-// cutTail cuts HTML before its last </body>, or </html>; without either the tail is empty.
-func cutTail(parts []part) (head, tail []part) {
-	for _, end := range []string{"</body", "</html"} {
-		for i := len(parts) - 1; i >= 0; i-- {
-			if at := strings.LastIndex(asciiLower(parts[i].literal), end); at >= 0 {
-				first, second := parts[i], parts[i]
-				first.literal, first.word = first.literal[:at], ""
-				second.literal = second.literal[at:]
-				return append(parts[:i:i], first), append([]part{second}, parts[i+1:]...)
-			}
-		}
-	}
-	return parts, nil
-}
-
-// asciiLower keeps every other byte where it is, which strings.ToLower does not.
-func asciiLower(s string) string {
-	b := []byte(s)
-	for i, c := range b {
-		if isUpper(c) {
-			b[i] = c + 'a' - 'A'
-		}
-	}
-	return string(b)
 }
 
 // Marks around a token's number while HTML is turned into text: noncharacters, which checkText refuses in any input.

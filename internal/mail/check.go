@@ -38,7 +38,7 @@ func checkValues(ps *Problems, d *Draft) {
 		return
 	}
 	for name, value := range d.Tokens {
-		if !CheckTokenName(name) || len(value) > maxTokenValue || !isPlain(value) {
+		if code, _ := flaw(value); code != "" || len(value) > maxTokenValue || !CheckTokenName(name) {
 			checkTokens(ps, d.Tokens)
 			break
 		}
@@ -48,16 +48,26 @@ func checkValues(ps *Problems, d *Draft) {
 		ps.Add("/reminder", CodeTooMany, "max", strconv.Itoa(maxReminder))
 		return
 	}
-	for i, item := range d.Reminder {
-		at := "/reminder/" + strconv.Itoa(i)
-		requireLine(ps, at+"/number", item.Number, maxField)
+	each(ps, "/reminder", d.Reminder, func(ps *Problems, _ int, item *ReminderItem) {
+		requireLine(ps, "/number", item.Number, maxField)
 		if item.Date == "" {
-			ps.Add(at+"/date", CodeFieldRequired)
+			ps.Add("/date", CodeFieldRequired)
 		}
-		checkDay(ps, at+"/date", item.Date)
-		checkDay(ps, at+"/due_date", item.DueDate)
-		requireLine(ps, at+"/amount", item.Amount, maxField)
-		checkLine(ps, at+"/open", item.Open, maxField)
+		checkDay(ps, "/date", item.Date)
+		checkDay(ps, "/due_date", item.DueDate)
+		requireLine(ps, "/amount", item.Amount, maxField)
+		checkLine(ps, "/open", item.Open, maxField)
+	})
+}
+
+// each checks the entries of a list with pointers relative to them; only a problem costs anything.
+func each[T any](ps *Problems, at string, list []T, check func(sub *Problems, i int, entry *T)) {
+	var sub Problems
+	for i := range list {
+		if check(&sub, i, &list[i]); len(sub) > 0 {
+			ps.Under(at+"/"+strconv.Itoa(i), sub)
+			sub = nil
+		}
 	}
 }
 
@@ -99,16 +109,15 @@ func checkHeaders(ps *Problems, d *Draft) {
 		ps.Add("/headers", CodeTooMany, "max", strconv.Itoa(maxHeaders))
 		return
 	}
-	for i, h := range d.Headers {
-		at := "/headers/" + strconv.Itoa(i)
+	each(ps, "/headers", d.Headers, func(ps *Problems, _ int, h *Header) {
 		switch {
 		case !isFieldName(h.Name):
-			ps.Add(at+"/name", CodeHeaderNameInvalid, "name", shown(h.Name))
+			ps.Add("/name", CodeHeaderNameInvalid, "name", shown(h.Name))
 		case isReserved(h.Name):
-			ps.Add(at+"/name", CodeHeaderNameReserved, "name", h.Name)
+			ps.Add("/name", CodeHeaderNameReserved, "name", h.Name)
 		}
-		requireLine(ps, at+"/value", h.Value, maxHeaderValue)
-	}
+		requireLine(ps, "/value", h.Value, maxHeaderValue)
+	})
 }
 
 // isMessageID is RFC 5322 section 3.6.4 without its quoted and obsolete forms.
@@ -159,29 +168,26 @@ func checkAttachments(ps *Problems, files []Attachment, b *body, signatureImages
 		ps.Add("/attachments", CodeTooMany, "max", strconv.Itoa(maxAttachments))
 		return
 	}
-	for i := range files {
-		f := &files[i]
-		at := "/attachments/" + strconv.Itoa(i)
+	each(ps, "/attachments", files, func(ps *Problems, i int, f *Attachment) {
 		if strings.TrimSpace(f.Filename) == "" {
-			ps.Add(at+"/filename", CodeFieldRequired)
+			ps.Add("/filename", CodeFieldRequired)
 		} else if !CheckFilename(f.Filename) {
-			ps.Add(at+"/filename", CodeFilenameInvalid, "filename", shown(f.Filename))
+			ps.Add("/filename", CodeFilenameInvalid, "filename", shown(f.Filename))
 		}
 		if f.MediaType != "" && !CheckMediaType(f.MediaType) {
-			ps.Add(at+"/media_type", CodeMediaTypeInvalid, "media_type", shown(f.MediaType))
+			ps.Add("/media_type", CodeMediaTypeInvalid, "media_type", shown(f.MediaType))
 		}
-		if id := f.ContentID; id != "" {
-			same := func(other Attachment) bool { return other.ContentID == id }
-			switch {
-			case !CheckContentID(id):
-				ps.Add(at+"/content_id", CodeContentIDInvalid, "content_id", shown(id))
-			case slices.ContainsFunc(files[:i], same):
-				ps.Add(at+"/content_id", CodeContentIDDuplicate, "content_id", id)
-			case b.html == nil:
-				ps.Add(at+"/content_id", CodeInlineImageWithoutHTML, "content_id", id)
-			}
+		id := f.ContentID
+		switch {
+		case id == "":
+		case !CheckContentID(id):
+			ps.Add("/content_id", CodeContentIDInvalid, "content_id", shown(id))
+		case slices.ContainsFunc(files[:i], func(other Attachment) bool { return other.ContentID == id }):
+			ps.Add("/content_id", CodeContentIDDuplicate, "content_id", id)
+		case b.html == nil:
+			ps.Add("/content_id", CodeInlineImageWithoutHTML, "content_id", id)
 		}
-	}
+	})
 	if b.html == nil {
 		return
 	}
@@ -217,7 +223,7 @@ func CheckMediaType(s string) bool {
 	}
 	t, _, err := mime.ParseMediaType(s)
 	major, minor, ok := strings.Cut(t, "/")
-	return err == nil && ok && minor != "" && len(s) <= maxField && isASCII(s) && isLine(s) && major != "multipart" && major != "message"
+	return err == nil && ok && minor != "" && len(s) <= maxField && isASCII(s) && !strings.ContainsFunc(s, unicode.IsControl) && major != "multipart" && major != "message"
 }
 
 // CheckContentID says whether s can name an inline image: 1 to 100 letters, digits and "._@+-".

@@ -16,12 +16,19 @@ const contentFormat = 1
 type Composer struct {
 	profile   *Profile
 	template  *Template
-	domain    string // of Message-ID headers
+	idEnd     string // of Message-ID headers: "@dupont.example>"
 	alwaysCC  []Recipient
 	alwaysBCC []Recipient
 
 	mu       sync.Mutex
 	versions map[string]*version // by the language asked for, as it was written
+	own      ownBody             // the last of the mails' own texts: those of a batch are often the same
+}
+
+type ownBody struct {
+	texts Translation
+	body  *body
+	ps    Problems
 }
 
 // version is a Composer's work for one language.
@@ -36,7 +43,7 @@ type version struct {
 // NewComposer makes a Composer. t may be nil: the mails bring their own content. Both have passed their Check.
 func NewComposer(p *Profile, t *Template) *Composer {
 	return &Composer{
-		profile: p, template: t, domain: p.From.Domain(), versions: map[string]*version{},
+		profile: p, template: t, idEnd: "@" + p.From.Domain() + ">", versions: map[string]*version{},
 		alwaysCC: recipients(KindCC, p.AlwaysCC), alwaysBCC: recipients(KindBCC, p.AlwaysBCC),
 	}
 }
@@ -134,7 +141,7 @@ func (c *Composer) Compose(d *Draft, date time.Time) (*Content, []Recipient, Pro
 	checkValues(&ps, d)
 	b := v.body
 	if c.template == nil {
-		b = compile(&ps, "", Translation{Subject: d.Subject, Text: d.Text, HTML: d.HTML}, nil, false)
+		b = c.ownBody(&ps, Translation{Subject: d.Subject, Text: d.Text, HTML: d.HTML})
 	}
 	if b != nil {
 		c.fill(&ps, d, v, b, content)
@@ -144,6 +151,21 @@ func (c *Composer) Compose(d *Draft, date time.Time) (*Content, []Recipient, Pro
 		return nil, nil, ps
 	}
 	return content, rs, nil
+}
+
+func (c *Composer) ownBody(ps *Problems, texts Translation) *body {
+	c.mu.Lock()
+	own := c.own
+	c.mu.Unlock()
+	if own.body == nil || own.texts != texts {
+		own = ownBody{texts: texts}
+		own.body = compile(&own.ps, "", texts, nil, false)
+		c.mu.Lock()
+		c.own = own
+		c.mu.Unlock()
+	}
+	*ps = append(*ps, own.ps...)
+	return own.body
 }
 
 // messageID makes the Message-ID header of our id: the same for every attempt to send the mail, so that a mailbox that gets
@@ -156,7 +178,7 @@ func (c *Composer) messageID(id string) string {
 	if unique == "" {
 		unique = "preview"
 	}
-	return "<" + strings.ToLower(unique) + "@" + c.domain + ">"
+	return "<" + strings.ToLower(unique) + c.idEnd
 }
 
 // maxRecipients counts To, Cc and Bcc together, without the profile's own.
@@ -205,13 +227,7 @@ func (c *Composer) address(ps *Problems, d *Draft, content *Content) []Recipient
 }
 
 func checkAddresses(ps *Problems, at string, addresses []Address) {
-	for i := range addresses {
-		a := &addresses[i]
-		if CheckAddress(a.Address) == "" && len(a.Name) <= maxName && isLine(a.Name) {
-			continue // without the price of a pointer
-		}
-		a.check(ps, at+"/"+strconv.Itoa(i))
-	}
+	each(ps, at, addresses, func(sub *Problems, _ int, a *Address) { a.check(sub) })
 }
 
 func addressesOf(rs []Recipient) []Address {

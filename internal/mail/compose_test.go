@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -363,12 +364,14 @@ func BenchmarkCompose(b *testing.B) {
 	}
 }
 
+// A mail that brings its own HTML, different for each, pays for the parsing and for its plain text.
 func BenchmarkComposeOwnHTML(b *testing.B) {
 	filler := strings.Repeat("<p>Nous restons à votre disposition pour tout renseignement complémentaire.</p>\n", 30)
-	c, d := NewComposer(testProfile(), nil), testDraft()
-	d.Subject, d.HTML = "Votre TYPEDOC", "<p>Bonjour NOMCLIENT</p>"+filler
+	c, d, i := NewComposer(testProfile(), nil), testDraft(), 0
 	b.ReportAllocs()
 	for b.Loop() {
+		i++
+		d.Subject, d.HTML = "Votre TYPEDOC", "<p>Bonjour NOMCLIENT "+strconv.Itoa(i)+"</p>"+filler
 		mustCompose(b, c, d)
 	}
 }

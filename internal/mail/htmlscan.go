@@ -12,7 +12,10 @@ import (
 
 // scanned is what one pass over an HTML text finds.
 type scanned struct {
+	html      string
+	written   int // how much of html is in parts
 	parts     []part
+	tail      int      // the part that begins with the last </body>, or else </html>; 0 when there is neither
 	images    []string // the content ids of "cid:" references, each once
 	active    string   // the first thing that runs or leaves the mail: "script", "onclick"; "" when nothing
 	misplaced []part   // words of a tag where no value can be put safely
@@ -28,45 +31,62 @@ var activeElements = []atom.Atom{
 // scanHTML splits an HTML text at the words that may be tokens, leaving every other byte as it is. Words are looked for in
 // texts, comments (Outlook shows the conditional ones) and quoted attribute values; not in styles.
 func scanHTML(s string) scanned {
-	var out scanned
+	out := scanned{html: s}
 	z := html.NewTokenizer(strings.NewReader(s))
-	var inside atom.Atom // the element that holds only text
+	var inside, last atom.Atom // the element that was opened just before; the end tag that the tail begins with
 	for pos := 0; ; {
 		kind := z.Next()
-		raw := s[pos : pos+len(z.Raw())]
-		pos += len(raw)
+		from := pos
+		pos += len(z.Raw())
 		switch kind {
 		case html.ErrorToken:
-			out.add(part{literal: s[pos-len(raw):]})
+			out.parts = append(out.parts, part{literal: s[out.written:]})
 			return out
 		case html.TextToken:
 			switch inside {
 			case atom.Style, atom.Script:
-				out.findImages(raw)
-				out.add(part{literal: raw})
+				out.findImages(s[from:pos])
 			case atom.Title, atom.Textarea:
-				out.parts = split(out.parts, raw, placeAttribute)
+				out.split(from, pos, placeAttribute)
 			default:
-				out.parts = split(out.parts, raw, placeHTML)
+				out.split(from, pos, placeHTML)
 			}
 		case html.CommentToken:
-			out.parts = split(out.parts, raw, placeHTML)
+			out.split(from, pos, placeHTML)
 		case html.StartTagToken, html.SelfClosingTagToken:
-			out.tag(raw)
+			out.tag(from, pos)
 			inside = out.check(z)
 		case html.EndTagToken:
 			inside = 0
-			out.add(part{literal: raw})
-		default:
-			out.add(part{literal: raw})
+			name, _ := z.TagName()
+			if end := atom.Lookup(name); end == atom.Body || end == atom.Html && last != atom.Body {
+				last = end
+				out.parts = append(out.parts, part{literal: s[out.written:from]})
+				out.tail, out.written = len(out.parts), from
+			}
 		}
 	}
 }
 
-func (out *scanned) add(p part) { out.parts = append(out.parts, p) }
+// split appends the parts of html[from:to]; what follows its last word is left for the next part.
+func (out *scanned) split(from, to int, where place) {
+	first := len(out.parts)
+	out.parts = split(out.parts, out.html[from:to], where)
+	out.parts = out.parts[:len(out.parts)-1]
+	if len(out.parts) == first {
+		return
+	}
+	out.parts[first].literal = out.html[out.written : from+len(out.parts[first].literal)]
+	written := out.written
+	for _, p := range out.parts[first:] {
+		written += len(p.literal) + len(p.word)
+	}
+	out.written = written
+}
 
 // tag splits a start tag: only its quoted values can take a token's value.
-func (out *scanned) tag(raw string) {
+func (out *scanned) tag(from, to int) {
+	raw := out.html[from:to]
 	start := 0
 	for i := 0; i < len(raw); i++ {
 		c := raw[i]
@@ -78,15 +98,14 @@ func (out *scanned) tag(raw string) {
 			break
 		}
 		end += i + 1
-		out.unquoted(raw[start : i+1])
-		out.parts = split(out.parts, raw[i+1:end], placeAttribute)
+		out.unquoted(raw[start:i])
+		out.split(from+i+1, from+end, placeAttribute)
 		start, i = end, end
 	}
 	out.unquoted(raw[start:])
 }
 
 func (out *scanned) unquoted(raw string) {
-	out.add(part{literal: raw})
 	for _, p := range split(nil, raw, placeAttribute) {
 		if p.word != "" {
 			out.misplaced = append(out.misplaced, p)

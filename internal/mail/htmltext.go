@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
@@ -109,24 +110,49 @@ func (w *textWriter) text(s string) {
 		}
 		return
 	}
-	for _, r := range s {
-		switch r {
-		case ' ', '\t', '\n', '\r', '\f':
-			w.space = true
-		case '\u200b', '\ufeff', '\u00ad': // takes no room, and hides what it stands in from a search
-		case '\u00a0':
-			if w.space || w.breaks > 0 || w.b.Len() == 0 {
-				w.space = true // a spacer, not a space within an amount
-				continue
-			}
-			w.b.WriteByte(' ')
-		default:
+	for i := 0; i < len(s); {
+		n := ordinary(s[i:])
+		if n > 0 {
 			if w.space || w.breaks > 0 || w.b.Len() == 0 {
 				w.start()
 			}
-			w.b.WriteRune(r)
+			w.b.WriteString(s[i : i+n])
+			i += n
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(s[i:])
+		i += size
+		switch {
+		case r == noBreakSpace && !w.space && w.breaks == 0 && w.b.Len() > 0:
+			w.b.WriteByte(' ') // within an amount; elsewhere it is a spacer
+		case r == noBreakSpace || r < utf8.RuneSelf:
+			w.space = true
 		}
 	}
+}
+
+// Characters that are not written as they are: the last three take no room, and hide what they stand in from a search.
+const (
+	noBreakSpace     = '\u00a0'
+	softHyphen       = '\u00ad'
+	zeroWidthSpace   = '\u200b'
+	zeroWidthNBSpace = '\ufeff'
+)
+
+// ordinary is the length of what s begins with that is written as it is.
+func ordinary(s string) int {
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case ' ', '\t', '\n', '\r', '\f':
+			return i
+		case 0xC2, 0xE2, 0xEF: // the first bytes of the special characters
+			switch r, _ := utf8.DecodeRuneInString(s[i:]); r {
+			case noBreakSpace, softHyphen, zeroWidthSpace, zeroWidthNBSpace:
+				return i
+			}
+		}
+	}
+	return len(s)
 }
 
 // skipped elements have no text that a reader of the mail sees.

@@ -30,7 +30,7 @@ func (p *Profile) Check() Problems {
 	checkOneOf(&ps, "/level", p.Level, LevelUser, LevelCompany)
 	requireLine(&ps, "/owner_ref", p.OwnerRef, maxOwnerRef)
 	requireLine(&ps, "/name", p.Name, maxName)
-	p.From.check(&ps, "/from")
+	ps.Under("/from", p.From.Check())
 	checkAlways(&ps, "/reply_to", p.ReplyTo, maxReplyTo)
 	checkAlways(&ps, "/always_cc", p.AlwaysCC, maxAlways)
 	checkAlways(&ps, "/always_bcc", p.AlwaysBCC, maxAlways)

@@ -14,41 +14,50 @@ func checkText(ps *Problems, at, s string, max int) {
 		ps.Add(at, CodeFieldTooLong, "max", strconv.Itoa(max))
 		return
 	}
-	if isPlain(s) {
-		return
-	}
-	if !utf8.ValidString(s) {
-		ps.Add(at, CodeInvalidUTF8)
-		return
-	}
-	for _, r := range s {
-		if refused(r) {
-			ps.Add(at, CodeControlCharacter, "character", fmt.Sprintf("%U", r))
-			return
-		}
+	switch code, r := flaw(s); code {
+	case "":
+	case CodeControlCharacter:
+		ps.Add(at, code, "character", fmt.Sprintf("%U", r))
+	default:
+		ps.Add(at, code)
 	}
 }
 
 // checkLine checks a text that goes into a header: as checkText, and one line without tabs.
 func checkLine(ps *Problems, at, s string, max int) {
-	if strings.ContainsAny(s, "\r\n") {
-		ps.Add(at, CodeLineBreak)
-		return
-	}
-	if strings.Contains(s, "\t") {
+	switch i := strings.IndexAny(s, "\r\n\t"); {
+	case i < 0:
+		checkText(ps, at, s, max)
+	case s[i] == '\t':
 		ps.Add(at, CodeControlCharacter, "character", "U+0009")
-		return
+	default:
+		ps.Add(at, CodeLineBreak)
 	}
-	checkText(ps, at, s, max)
 }
 
 // requireLine is checkLine for a field that must not be blank.
 func requireLine(ps *Problems, at, s string, max int) {
-	if strings.TrimSpace(s) == "" && isPlain(s) {
+	if strings.Trim(s, " ") == "" {
 		ps.Add(at, CodeFieldRequired)
 		return
 	}
 	checkLine(ps, at, s, max)
+}
+
+// flaw finds the first thing that no text may hold: the problem's code and, for a control character, which one.
+func flaw(s string) (code string, character rune) {
+	if isPlain(s) {
+		return "", 0
+	}
+	if !utf8.ValidString(s) {
+		return CodeInvalidUTF8, 0
+	}
+	for _, r := range s {
+		if refused(r) {
+			return CodeControlCharacter, r
+		}
+	}
+	return "", 0
 }
 
 // isPlain is the quick answer for nearly every text: printable ASCII, line breaks and tabs.
