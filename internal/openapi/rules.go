@@ -59,8 +59,10 @@ func applyRules(doc object) error {
 	}
 	closeRequests(doc)
 	for name, s := range child(child(doc, "components"), "schemas") {
+		reflow(s.(object))
 		properties, _ := s.(object)["properties"].(object)
 		for property, p := range properties {
+			reflow(p.(object))
 			wireNames(property, p.(object))
 			if strings.HasSuffix(name, "Patch") {
 				clearable(p.(object))
@@ -210,6 +212,15 @@ func closeRequests(doc object) {
 		}
 	}
 }
+
+// reflow joins the lines of a doc comment's paragraphs.
+func reflow(s object) {
+	if text, ok := s["description"].(string); ok {
+		s["description"] = wrapped.ReplaceAllString(text, "$1 $2")
+	}
+}
+
+var wrapped = regexp.MustCompile(`(\S)\n(\S)`)
 
 // wireNames replaces the Go name that a field's doc comment begins with by the name that the reader sees.
 func wireNames(property string, p object) {
