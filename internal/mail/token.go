@@ -79,7 +79,8 @@ func BuiltinTokens() []TokenInfo {
 
 // Example is what the token becomes in a sample mail of a language, as plain text.
 func (t TokenInfo) Example(language string) string {
-	v := values{draft: SampleDraft(nil, language), locale: localeFor(language)}
+	d := SampleDraft(nil, language)
+	v := values{draft: d, docType: d.Document.Type, locale: localeFor(NormalizeLanguage(language))}
 	return v.builtin(builtinOf(strings.Trim(t.Name, "{}")))
 }
 
