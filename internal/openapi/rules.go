@@ -116,13 +116,25 @@ func (op operation) takes(parameter string) bool {
 	})
 }
 
+// hasQuery says whether the operation reads the query: one that it does not know is refused.
+func (op operation) hasQuery() bool {
+	list, _ := op.object["parameters"].([]any)
+	return slices.ContainsFunc(list, func(p any) bool {
+		o, _ := p.(object)
+		return o["in"] == "query"
+	})
+}
+
 func (op operation) responses(components object) error {
 	answers := child(op.object, "responses")
 	delete(answers, "default") // the converter's own
 	if op.ofAPI() {
 		usual := []string{"401", "403", "429", "500"}
 		if op.object["requestBody"] != nil {
-			usual = append(usual, "400", "413", "422")
+			usual = append(usual, "400", "413", "415", "422")
+		}
+		if op.hasQuery() {
+			usual = append(usual, "422")
 		}
 		if strings.Contains(op.path, "{") {
 			usual = append(usual, "404")
