@@ -57,10 +57,14 @@ func compile(ps *Problems, at string, texts Translation, declared []string, thor
 			found.misplaced = append(found.misplaced, p)
 		}
 	}
+	var misplaced []string
 	for _, p := range found.misplaced {
 		if isToken(p, declared) {
-			ps.Add(at+"/html", CodeTokenMisplaced, "token", p.word)
+			note(&misplaced, p.word)
 		}
+	}
+	for _, word := range misplaced {
+		ps.Add(at+"/html", CodeTokenMisplaced, "token", word)
 	}
 	if c.text == nil || thorough {
 		derived, ok := derivedText(found.parts)
@@ -102,7 +106,7 @@ func hiddenTokens(derived []part, declared []string) (words []string) {
 	}
 	for _, p := range split(nil, seen.String(), placeText) {
 		if isToken(p, declared) {
-			words = append(words, p.word)
+			note(&words, p.word)
 		}
 	}
 	return words

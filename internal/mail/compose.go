@@ -8,9 +8,6 @@ import (
 	"time"
 )
 
-// contentFormat is the version of the rules that this package composes and renders by.
-const contentFormat = 1
-
 // Composer makes mails for one profile from one template. What is the same in every mail is worked out once, so a batch uses
 // one Composer. It is safe for concurrent use; the profile and the template must not change meanwhile.
 type Composer struct {
@@ -80,8 +77,9 @@ func (c *Composer) version(asked string) *version {
 		if len(c.versions) >= most {
 			clear(c.versions)
 		}
-		v = c.newVersion(NormalizeLanguage(asked))
-		c.versions[asked] = v
+		if v = c.newVersion(NormalizeLanguage(asked)); v.valid {
+			c.versions[asked] = v
+		}
 	}
 	return v
 }
@@ -121,7 +119,7 @@ func (c *Composer) newVersion(asked string) *version {
 func (c *Composer) Compose(d *Draft, date time.Time) (*Content, []Recipient, Problems) {
 	var ps Problems
 	content := &Content{
-		Format: contentFormat, MessageIDHeader: c.messageID(d.MessageID), Date: date.UTC().Truncate(time.Second),
+		Format: formatOne, MessageIDHeader: c.messageID(d.MessageID), Date: date.UTC().Truncate(time.Second),
 		From: c.profile.From, ReplyTo: d.ReplyTo, InReplyTo: d.InReplyTo, References: d.References,
 		Headers: d.Headers, Automatic: d.Automatic, Attachments: d.Attachments,
 	}

@@ -29,7 +29,10 @@ type values struct {
 func (v *values) fill(b *strings.Builder, parts []part) {
 	for i := range parts {
 		p := &parts[i]
-		b.WriteString(p.literal)
+		if b.WriteString(p.literal); b.Len() > maxFilled {
+			v.tooLarge = true
+			return
+		}
 		if p.word == "" {
 			continue
 		}
@@ -55,10 +58,6 @@ func (v *values) fill(b *strings.Builder, parts []part) {
 			}
 		case placeAttribute:
 			writeHTML(b, value, " ")
-		}
-		if b.Len() > maxFilled {
-			v.tooLarge = true
-			return
 		}
 	}
 }

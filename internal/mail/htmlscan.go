@@ -16,7 +16,7 @@ type scanned struct {
 	written   int // how much of html is in parts
 	parts     []part
 	tail      int      // the part that begins with the last </body>, or else </html>; 0 when there is neither
-	images    []string // the content ids of "cid:" references, each once
+	images    []string // the content ids of "cid:" references, each once, as many as a mail can have and one
 	active    string   // the first thing that runs or leaves the mail: "script", "onclick"; "" when nothing
 	misplaced []part   // words of a tag where no value can be put safely
 }
@@ -177,7 +177,8 @@ func (out *scanned) image(id string) {
 	if plain, err := url.PathUnescape(id); err == nil {
 		id = plain
 	}
-	if !slices.Contains(out.images, id) {
+	const enough = maxAttachments + 1 // one of them is missing, whatever the others are
+	if len(out.images) < enough && !slices.Contains(out.images, id) {
 		out.images = append(out.images, id)
 	}
 }

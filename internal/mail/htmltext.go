@@ -226,7 +226,13 @@ func (w *textWriter) children(n *html.Node) {
 
 // indented writes an element with a prefix before each of its lines; marker stands in the first one's instead.
 func (w *textWriter) indented(n *html.Node, prefix, marker string, gap int) {
+	const deepest = 40
 	w.block(gap)
+	if len(w.prefix) > deepest {
+		w.children(n)
+		w.block(gap)
+		return
+	}
 	outer, outerMarker := w.prefix, w.marker
 	w.prefix += prefix
 	w.marker = outerMarker + marker
