@@ -12,10 +12,20 @@ import (
 // mimeWriter writes everything of a mail but the contents of its files, whose places it keeps.
 type mimeWriter struct {
 	headerWriter
-	content  *Content
-	boundary string // the end of every boundary of the mail
-	files    []file
-	atBreak  bool // the last part ended with a line break that is not its own
+	content   *Content
+	plainBody textBody
+	htmlBody  textBody
+	boundary  string // the end of every boundary of the mail
+	files     []file
+	atBreak   bool // the last part ended with a line break that is not its own
+}
+
+// estimate is about the size of the mail without its files.
+func (m *mimeWriter) estimate() int {
+	const header, part, address = 1024, 512, 64
+	c := m.content
+	return header + part*len(c.Attachments) + address*(len(c.To)+len(c.CC)+len(c.References)) + 2*len(c.Subject) +
+		m.plainBody.size + m.htmlBody.size
 }
 
 // header writes the mail's own header fields, without those that describe its body.
@@ -91,17 +101,17 @@ func (m *mimeWriter) body() error {
 		m.next("mixed")
 	}
 	if c.HTML == "" {
-		m.textPart("plain", c.Text)
+		m.textPart("plain", &m.plainBody)
 	} else {
 		m.multipart("alternative", "")
 		m.next("alternative")
-		m.textPart("plain", c.Text)
+		m.textPart("plain", &m.plainBody)
 		m.next("alternative")
 		if images > 0 {
 			m.multipart("related", "text/html")
 			m.next("related")
 		}
-		m.textPart("html", c.HTML)
+		m.textPart("html", &m.htmlBody)
 		if images > 0 {
 			m.addFiles("related", "inline", true)
 			m.close("related")
@@ -132,19 +142,34 @@ func (m *mimeWriter) addFiles(layer, disposition string, images bool) {
 	}
 }
 
-// textPart writes a text with its header, in quoted-printable unless base64 is shorter.
-func (m *mimeWriter) textPart(subtype, s string) {
+// textBody is a text and how it is encoded.
+type textBody struct {
+	s      string // valid UTF-8
+	base64 bool   // else quoted-printable
+	size   int    // when it is encoded: about, rather too much
+}
+
+// newTextBody chooses quoted-printable, which a person can read in the raw mail, unless base64 is shorter.
+func newTextBody(s string) textBody {
 	s = strings.ToValidUTF8(s, "\uFFFD")
+	escaped, breaks := measureQuoted(s)
+	if 6*escaped > len(s) { // 1 byte in 6 at 3 for 1 makes base64's 4 for 3
+		return textBody{s, true, int(base64Size(int64(len(s) + breaks)))}
+	}
+	size := len(s) + 2*escaped + breaks
+	return textBody{s, false, size + size/16}
+}
+
+func (m *mimeWriter) textPart(subtype string, t *textBody) {
 	m.b = append(append(append(m.b, "Content-Type: text/"...), subtype...), "; charset=utf-8\r\n"...)
-	escaped, _ := measureQuoted(s)
-	if m.atBreak = 6*escaped > len(s); m.atBreak { // 1 byte in 6 at 3 bytes for 1 is base64's 4 bytes for 3
+	if m.atBreak = t.base64; t.base64 {
 		m.b = append(m.b, "Content-Transfer-Encoding: base64\r\n\r\n"...)
-		s = strings.ReplaceAll(newlines(s), "\n", "\r\n")
-		m.b = appendBase64(slices.Grow(m.b, int(base64Size(int64(len(s))))), []byte(s))
+		lines := strings.ReplaceAll(newlines(t.s), "\n", "\r\n")
+		m.b = appendBase64(slices.Grow(m.b, t.size), []byte(lines))
 		return
 	}
 	m.b = append(m.b, "Content-Transfer-Encoding: quoted-printable\r\n\r\n"...)
-	m.b = appendQuoted(m.b, s)
+	m.b = appendQuoted(m.b, t.s)
 }
 
 // multipart writes the header of a layer. of is the type of its first part, which related wants to be told (RFC 2387).

@@ -67,8 +67,8 @@ func Render(ctx context.Context, c *Content, p *Profile, env Envelope, files Fil
 	if c.Format != formatOne {
 		return nil, fmt.Errorf("mail: content has format %d, which this version does not know", c.Format)
 	}
-	m := mimeWriter{content: c, boundary: boundaryOf(c.MessageIDHeader)}
-	m.b = make([]byte, 0, estimate(c))
+	m := mimeWriter{content: c, plainBody: newTextBody(c.Text), htmlBody: newTextBody(c.HTML), boundary: boundaryOf(c.MessageIDHeader)}
+	m.b = make([]byte, 0, m.estimate())
 	if err := m.header(); err != nil {
 		return nil, err
 	}
@@ -93,18 +93,6 @@ func Render(ctx context.Context, c *Content, p *Profile, env Envelope, files Fil
 		}
 	}
 	return r, nil
-}
-
-// estimate is about the size of a mail without its files, rather too much.
-func estimate(c *Content) int {
-	const header, part, address = 1024, 512, 64
-	n := header + part*len(c.Attachments) + address*(len(c.To)+len(c.CC)+len(c.References)) + 2*len(c.Subject)
-	for _, s := range [...]string{c.Text, c.HTML} {
-		escaped, breaks := measureQuoted(s)
-		quoted := len(s) + 2*escaped + breaks
-		n += quoted + quoted/16
-	}
-	return n
 }
 
 // load opens the file and, to hold it, reads and checks it.
