@@ -52,10 +52,17 @@ func New(t testing.TB) string {
 }
 
 // Prepared is New for tests that all begin with the same schema: prepare is run once per process and name, and each
-// database is a copy of its result.
+// database is a copy of its result. On a server that is not ours prepare is run for each, so that nothing stays behind.
 func Prepared(t testing.TB, name string, prepare func(url string) error) string {
 	t.Helper()
 	base := mustStart(t)
+	if server.cluster == nil {
+		url := New(t)
+		if err := prepare(url); err != nil {
+			t.Fatalf("pgtest: prepare %s: %v", name, err)
+		}
+		return url
+	}
 	server.mu.Lock()
 	template, ok := server.templates[name]
 	if !ok {

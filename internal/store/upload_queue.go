@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	maxBatchFiles = 32
-	maxBatchBytes = 4 << 20
+	maxBatchFiles = 64
+	maxBatchBytes = 1 << 20
 	uploadTimeout = 30 * time.Second
 	// pgFlushers is how many batches are on their way at once: the server works on one while we send the next.
 	pgFlushers = 2
