@@ -16,8 +16,7 @@ type values struct {
 	locale   *locale
 	declared []string // the template's own tokens
 
-	reminder     reminderTable // made when first used
-	reminderText string
+	reminderText string // both made when first used
 	reminderHTML string
 
 	unfilled  []string // names, each once

@@ -70,7 +70,7 @@ func localeFor(tag string) *locale {
 var locales = map[string]*locale{
 	"fr": {
 		date: layout("02/01/2006"),
-		documents: map[string]string{
+		documents: map[string]string{ //nolint:gosec // G101 takes a credit note for a credential
 			"invoice": "facture", "credit_note": "note de crédit", "reminder": "rappel", "quote": "devis", "letter": "lettre",
 		},
 		reminder: reminderHeadings{"Document", "Date", "Échéance", "Montant", "Solde dû"},

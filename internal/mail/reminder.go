@@ -46,7 +46,7 @@ func newReminderTable(items []ReminderItem, l *locale) reminderTable {
 	}
 	t.right = make([]bool, len(t.rows[0]))
 	for i := range t.right {
-		t.right[i] = i >= 2 && !(due && i == 2)
+		t.right[i] = i > 2 || i == 2 && !due
 	}
 	return t
 }

@@ -136,11 +136,13 @@ func split(parts []part, s string, where place) []part {
 			i++
 			continue
 		}
-		from, end := i, i
+		from := i
 		if c == '{' {
 			from++
 		}
-		for end = from; end < len(s) && isTokenByte(s[end]); end++ {
+		end := from
+		for end < len(s) && isTokenByte(s[end]) {
+			end++
 		}
 		name := s[from:end]
 		switch {
