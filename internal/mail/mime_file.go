@@ -111,6 +111,8 @@ func asciiFilename(s string) string {
 		switch {
 		case r >= first && r < first+rune(len(bare)):
 			return rune(bare[r-first])
+		case r == '–' || r == '—':
+			return '-'
 		case r >= utf8.RuneSelf || r == '?' || r == '=':
 			return '_'
 		}

@@ -80,6 +80,10 @@ func checkLines(t testing.TB, s string, utf8Header bool) {
 			t.Errorf("line begins with a dot: %q", line)
 		case !isASCII(line) && !(inHeader && utf8Header):
 			t.Errorf("8-bit line: %q", line)
+		case !inHeader && len(line) > foldAt && !strings.Contains(line, "name"):
+			t.Errorf("body line of %d columns: %q", len(line), line)
+		case inHeader && len(line) > foldAt && strings.Contains(line, "=?utf-8?"):
+			t.Errorf("line of %d columns with an encoded word: %q", len(line), line)
 		case inHeader && line != "" && strings.TrimSpace(line) == "":
 			t.Errorf("header line of nothing but space: %q", line)
 		}
