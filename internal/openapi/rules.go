@@ -131,7 +131,10 @@ func (op operation) responses(components object) error {
 	if op.ofAPI() {
 		usual := []string{"401", "403", "429", "500"}
 		if op.object["requestBody"] != nil {
-			usual = append(usual, "400", "413", "415", "422")
+			usual = append(usual, "400", "413", "422")
+			if child(op.object["requestBody"].(object), "content")["application/json"] != nil {
+				usual = append(usual, "415")
+			}
 		}
 		if op.hasQuery() {
 			usual = append(usual, "422")
@@ -152,7 +155,7 @@ func (op operation) responses(components object) error {
 	for status, v := range answers {
 		a := v.(object)
 		if status < "400" {
-			op.success(a, components)
+			op.success(status, a, components)
 			continue
 		}
 		// Only the health checks answer a failure with something else than a problem.
@@ -174,8 +177,11 @@ func (op operation) responses(components object) error {
 }
 
 // success replaces the headers that have a shared definition, and adds what a repeated request is answered with.
-func (op operation) success(a, components object) {
+func (op operation) success(status string, a, components object) {
 	headers := child(a, "headers")
+	if status == "304" { // RFC 9110 section 15.4.5
+		child(headers, "ETag")
+	}
 	if op.takes("IdempotencyKey") {
 		child(headers, "Idempotent-Replayed")
 	}
