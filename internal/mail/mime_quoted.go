@@ -1,20 +1,19 @@
 package mail
 
-import (
-	"math/bits"
-	"strings"
-)
+import "strings"
 
 // quotedWidth is how many columns of quoted-printable have text; one more is for the "=" of a soft line break (RFC 2045
 // section 6.7 (5)).
 const quotedWidth = foldAt - 1
 
-// quotedLiteral are the bytes that stand for themselves in quoted-printable.
-var quotedLiteral = func() (t [256]bool) {
-	for c := ' '; c <= '~'; c++ {
-		t[c] = c != '='
+// quotedEscape is 1 for the bytes that do not stand for themselves in quoted-printable. A number, so that they can be counted
+// without a branch.
+var quotedEscape = func() (t [256]uint8) {
+	for c := range t {
+		if (c < ' ' || c > '~' || c == '=') && c != '\t' {
+			t[c] = 1
+		}
 	}
-	t['\t'] = true
 	return t
 }()
 
@@ -39,7 +38,9 @@ func appendQuoted(dst []byte, s string) []byte {
 		}
 		end := i // of what stands for itself
 		if col > 0 || c != '.' && (c != 'F' || !strings.HasPrefix(s[i:], "From ")) {
-			end = literalEnd(s, i, min(len(s), i+quotedWidth-col))
+			for most := min(len(s), i+quotedWidth-col); end < most && quotedEscape[s[end]] == 0; {
+				end++
+			}
 			if end > i && (s[end-1] == ' ' || s[end-1] == '\t') && (end == len(s) || s[end] == '\n' || s[end] == '\r') {
 				end-- // a space at the end of a line is lost on the way
 			}
@@ -78,54 +79,12 @@ func runeSize(c byte) int {
 	return 1
 }
 
-// literalEnd finds the end of the literal bytes of s from i, at most at most.
-func literalEnd(s string, i, most int) int {
-	for i < most {
-		if i+8 <= len(s) {
-			special := specials(s[i : i+8])
-			i += bits.TrailingZeros64(special) / 8
-			if special == 0 {
-				continue
-			}
-		}
-		if i >= most || !quotedLiteral[s[i]] {
-			break
-		}
-		i++ // a tab, or one of the last bytes
-	}
-	return min(i, most)
-}
-
-// specials looks at eight bytes at once and sets the highest bit of those that are "=" or not printable ASCII. The first byte
-// is the lowest of the result.
-func specials(s string) uint64 {
-	const (
-		each = 0x0101010101010101
-		high = 0x80 * each
-	)
-	_ = s[7]
-	x := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
-		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
-	// Sums that cannot carry into the next byte: each sets the high bit of the bytes that are good.
-	low := x &^ high
-	printable := low + (0x80-' ')*each
-	notEqual := (low ^ '='*each) + 0x7f*each
-	notDelete := (low ^ 0x7f*each) + 0x7f*each
-	return (x | ^(printable & notEqual & notDelete)) & high
-}
-
 // measureQuoted counts what quoted-printable does to a text: the bytes that it escapes (but for those that only their place
 // makes special), and the line breaks.
 func measureQuoted(s string) (escaped, breaks int) {
-	i := 0
-	for ; i+8 <= len(s); i += 8 {
-		escaped += bits.OnesCount64(specials(s[i : i+8]))
-	}
-	for ; i < len(s); i++ {
-		if !quotedLiteral[s[i]] || s[i] == '\t' {
-			escaped++
-		}
+	for i := range len(s) {
+		escaped += int(quotedEscape[s[i]])
 	}
 	breaks = strings.Count(s, "\n") + strings.Count(s, "\r")
-	return escaped - breaks - strings.Count(s, "\t"), breaks
+	return escaped - breaks, breaks
 }

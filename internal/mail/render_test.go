@@ -261,6 +261,25 @@ func TestFileGoneBeforeWriting(t *testing.T) {
 	}
 }
 
+// Many small files are not all held: memory has a bound per mail.
+func TestHeldFilesAreBounded(t *testing.T) {
+	c, files := plainContent(), memFiles{}
+	for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
+		c.Attachments = append(c.Attachments, files.add(name+".pdf", "application/pdf", randomBytes(maxHeldFile)))
+	}
+	r, raw := mustRender(t, c, Envelope{}, files)
+	held := 0
+	for _, f := range r.files {
+		held += len(f.data)
+	}
+	if held != maxHeld {
+		t.Errorf("%d bytes held", held)
+	}
+	if len(raw) < 6*maxHeldFile*4/3 {
+		t.Errorf("%d bytes written", len(raw))
+	}
+}
+
 // limited takes so many bytes.
 type limited struct{ left int }
 
