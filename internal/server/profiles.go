@@ -1,0 +1,509 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/winprest/facteur/api"
+	"github.com/winprest/facteur/internal/mail"
+	"github.com/winprest/facteur/internal/server/texts"
+	"github.com/winprest/facteur/internal/store"
+)
+
+const (
+	codeAttachmentNotFound = "attachment_not_found" // id
+	codeSMTPNotUsed        = "smtp_settings_not_used"
+)
+
+const defaultConnections = 2
+
+// createProfile makes a sender profile.
+//
+//	@Summary	Make a sender profile
+//	@ID			createSenderProfile
+//	@Tags		sender-profiles
+//	@Accept		json
+//	@Produce	json
+//	@Param		Idempotency-Key	header		string						false	"-"
+//	@Param		profile			body		api.SenderProfileRequest	true	"The profile."
+//	@Success	201				{object}	api.SenderProfile			"The profile, without its secrets."
+//	@Header		201				{string}	Location					"-"
+//	@Header		201				{string}	ETag						"-"
+//	@Failure	422				{object}	api.Problem
+//	@Router		/v1/sender-profiles [post]
+func (s *Server) createProfile(c *gin.Context) error {
+	return s.once(c, func(id *idempotency) (*answer, error) {
+		var req api.SenderProfileRequest
+		f, err := s.decode(c, &req, s.limits.Body)
+		if err != nil {
+			return nil, err
+		}
+		if err := id.about(c, req); err != nil {
+			return nil, err
+		}
+		if req.SMTP != nil && req.SMTP.Password != "" {
+			if err := id.harden(); err != nil {
+				return nil, err
+			}
+		}
+		now := store.Now()
+		p := newProfile(&req)
+		p.ID, p.TenantID, p.Version, p.CreatedAt, p.UpdatedAt = store.NewID("prf"), tenantOf(c), 1, now, now
+		if err := s.checkSettings(c, p, &f); err != nil {
+			return nil, err
+		}
+		a, err := profileAnswer(c, http.StatusCreated, p)
+		if err != nil {
+			return nil, err
+		}
+		return a, s.store.CreateProfile(c.Request.Context(), p, id.record(a))
+	})
+}
+
+func profileAnswer(c *gin.Context, status int, p *mail.Profile) (*answer, error) {
+	a, err := newAnswer(status, profileOf(language(c), p))
+	if err != nil {
+		return nil, err
+	}
+	a.etag = etag(p.Version)
+	if status == http.StatusCreated {
+		a.location = "/v1/sender-profiles/" + p.ID
+	}
+	return a, nil
+}
+
+// checkSettings finds everything that is wrong with a profile, beside what was found in its JSON.
+func (s *Server) checkSettings(c *gin.Context, p *mail.Profile, f *findings) error {
+	ps := p.Check()
+	if _, ok := s.transports[p.Transport]; !ok && p.Transport != "" {
+		ps.Add("/transport", mail.CodeValueUnknown, "value", shown(p.Transport), "allowed", strings.Join(s.transports.Names(), ", "))
+	} else if ok && p.Transport != "smtp" && p.SMTP != nil {
+		ps.Add("/smtp", codeSMTPNotUsed)
+	}
+	ids := make([]string, len(p.Attachments))
+	for i, a := range p.Attachments {
+		ids[i] = a.AttachmentID
+	}
+	found, err := s.attachments(c.Request.Context(), p.TenantID, ids)
+	if err != nil {
+		return err
+	}
+	for i, id := range ids {
+		if found[id] == nil && id != "" {
+			ps.Add("/attachments/"+strconv.Itoa(i)+"/attachment_id", codeAttachmentNotFound, "id", shown(id))
+		}
+	}
+	f.merge(ps)
+	return f.err()
+}
+
+// attachments looks up ids, those that can be none left out.
+func (s *Server) attachments(ctx context.Context, tenant string, ids []string) (map[string]*store.Attachment, error) {
+	good := ids[:0:0]
+	for _, id := range ids {
+		if goodID.MatchString(id) {
+			good = append(good, id)
+		}
+	}
+	if len(good) == 0 {
+		return nil, nil
+	}
+	return s.store.Attachments(ctx, tenant, good)
+}
+
+// listProfiles lists sender profiles.
+//
+//	@Summary	List sender profiles
+//	@ID			listSenderProfiles
+//	@Tags		sender-profiles
+//	@Produce	json
+//	@Param		level		query		string	false	"Only profiles of this level."	Enums(user, company)
+//	@Param		owner_ref	query		string	false	"Only profiles of this collaborator or billing company."
+//	@Param		cursor		query		string	false	"next_cursor of the page before."
+//	@Param		limit		query		int		false	"Items of a page."	minimum(1)	maximum(200)	default(50)
+//	@Success	200			{object}	api.List[api.SenderProfile]
+//	@Failure	422			{object}	api.Problem
+//	@Router		/v1/sender-profiles [get]
+func (s *Server) listProfiles(c *gin.Context) error {
+	q := newQuery(c)
+	f := store.ProfileFilter{Level: mail.Level(q.oneOf("level", "user", "company")), OwnerRef: q.text("owner_ref")}
+	page := q.page()
+	if err := q.err(); err != nil {
+		return err
+	}
+	l, err := s.store.ListProfiles(c.Request.Context(), tenantOf(c), f, page)
+	if err != nil {
+		return err
+	}
+	lang := language(c)
+	return reply(c, http.StatusOK, listOf(l, func(p *mail.Profile) api.SenderProfile { return profileOf(lang, p) }))
+}
+
+// getProfile gives one sender profile.
+//
+//	@Summary	Get a sender profile
+//	@ID			getSenderProfile
+//	@Tags		sender-profiles
+//	@Produce	json
+//	@Param		id				path		string	true	"Id of the profile."
+//	@Param		If-None-Match	header		string	false	"-"
+//	@Success	200				{object}	api.SenderProfile
+//	@Header		200				{string}	ETag	"-"
+//	@Success	304				"The caller has the current version."
+//	@Router		/v1/sender-profiles/{id} [get]
+func (s *Server) getProfile(c *gin.Context) error {
+	p, err := s.profileInPath(c)
+	if err != nil {
+		return err
+	}
+	// What keeps a profile from sending changes without an edit.
+	if p.Hold == nil && p.Pause == nil && notModified(c, etag(p.Version)) {
+		return nil
+	}
+	a, err := profileAnswer(c, http.StatusOK, p)
+	if err != nil {
+		return err
+	}
+	return a.write(c)
+}
+
+func (s *Server) profileInPath(c *gin.Context) (*mail.Profile, error) {
+	id, err := pathID(c, "id")
+	if err != nil {
+		return nil, err
+	}
+	return s.store.Profile(c.Request.Context(), tenantOf(c), id)
+}
+
+// patchProfile edits a sender profile.
+//
+//	@Summary		Edit a sender profile
+//	@Description	A JSON merge patch (RFC 7386): what is absent stays, null clears. An edit ends a hold and a pause.
+//	@ID				updateSenderProfile
+//	@Tags			sender-profiles
+//	@Accept			json
+//	@Produce		json
+//	@Param			id			path		string					true	"Id of the profile."
+//	@Param			If-Match	header		string					false	"-"
+//	@Param			patch		body		api.SenderProfilePatch	true	"What to change."
+//	@Success		200			{object}	api.SenderProfile
+//	@Header			200			{string}	ETag	"-"
+//	@Failure		422			{object}	api.Problem
+//	@Router			/v1/sender-profiles/{id} [patch]
+func (s *Server) patchProfile(c *gin.Context) error {
+	var req api.SenderProfilePatch
+	shape, err := s.decodePatch(c, &req)
+	if err != nil {
+		return err
+	}
+	return edit(c, func() error {
+		p, err := s.profileInPath(c)
+		if err != nil {
+			return err
+		}
+		if err := ifMatch(c, p.Version); err != nil {
+			return err
+		}
+		f := findings{list: append(mail.Problems(nil), shape.list...), omitted: shape.omitted}
+		patchProfile(p, &req)
+		if err := s.checkSettings(c, p, &f); err != nil {
+			return err
+		}
+		if err := s.store.UpdateProfile(c.Request.Context(), p, p.Version); err != nil {
+			return err
+		}
+		p.Hold, p.Pause, p.PausedUntil = nil, nil, time.Time{}
+		if err := s.outbox.Wake(c.Request.Context(), p.ID); err != nil {
+			return err
+		}
+		a, err := profileAnswer(c, http.StatusOK, p)
+		if err != nil {
+			return err
+		}
+		return a.write(c)
+	})
+}
+
+// deleteProfile takes a sender profile away.
+//
+//	@Summary		Delete a sender profile
+//	@Description	What it sent keeps naming it. A profile whose messages still wait, are on their way or are uncertain cannot go (409).
+//	@ID				deleteSenderProfile
+//	@Tags			sender-profiles
+//	@Param			id			path	string	true	"Id of the profile."
+//	@Param			If-Match	header	string	false	"-"
+//	@Success		204			"It is gone."
+//	@Failure		409			{object}	api.Problem	"Messages still need the profile."
+//	@Router			/v1/sender-profiles/{id} [delete]
+func (s *Server) deleteProfile(c *gin.Context) error {
+	return edit(c, func() error {
+		p, err := s.profileInPath(c)
+		if err != nil {
+			return err
+		}
+		if err := ifMatch(c, p.Version); err != nil {
+			return err
+		}
+		if err := s.store.DeleteProfile(c.Request.Context(), p.TenantID, p.ID, p.Version); err != nil {
+			return err
+		}
+		return (&answer{status: http.StatusNoContent}).write(c)
+	})
+}
+
+const checkTimeout = 90 * time.Second
+
+// checkProfile proves a profile's settings.
+//
+//	@Summary		Check a sender profile
+//	@Description	Connects, logs in and asks for the sender as a mail would, and sends nothing. When every step is good a hold or pause ends and waiting mails go out.
+//	@ID				checkSenderProfile
+//	@Tags			sender-profiles
+//	@Produce		json
+//	@Param			id	path		string	true	"Id of the profile."
+//	@Success		200	{object}	api.ProfileCheck
+//	@Router			/v1/sender-profiles/{id}/check [post]
+func (s *Server) checkProfile(c *gin.Context) error {
+	p, err := s.profileInPath(c)
+	if err != nil {
+		return err
+	}
+	t, ok := s.transports[p.Transport]
+	if !ok {
+		return refuseField("/transport", mail.CodeValueUnknown, "value", p.Transport, "allowed", strings.Join(s.transports.Names(), ", "))
+	}
+	ctx, cancel := context.WithTimeout(c.Request.Context(), checkTimeout)
+	defer cancel()
+	lang := language(c)
+	result := api.ProfileCheck{OK: true, Steps: []api.CheckStep{}}
+	for _, step := range t.Check(ctx, p) {
+		w := api.CheckStep{Name: step.Name, Label: texts.Word(lang, "step", step.Name), OK: step.OK, Reply: replyOf(&step.Reply)}
+		if !step.OK {
+			w.Problem, result.OK = trouble(lang, step.Code, &step.Reply), false
+		}
+		result.Steps = append(result.Steps, w)
+	}
+	if result.OK && (p.Hold != nil || p.Pause != nil) {
+		if err := s.store.ClearHold(c.Request.Context(), p.TenantID, p.ID); err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		if err := s.outbox.Wake(c.Request.Context(), p.ID); err != nil {
+			return err
+		}
+	}
+	return reply(c, http.StatusOK, result)
+}
+
+func newProfile(r *api.SenderProfileRequest) *mail.Profile {
+	p := &mail.Profile{
+		Level: mail.Level(r.Level), OwnerRef: r.OwnerRef, Name: r.Name, Default: r.Default, From: addressFrom(r.From),
+		ReplyTo: addressesFrom(r.ReplyTo), AlwaysCC: addressesFrom(r.AlwaysCC), AlwaysBCC: addressesFrom(r.AlwaysBCC),
+		Attachments: filesFrom(r.Attachments), Transport: r.Transport, MaxConnections: r.MaxConnections,
+	}
+	if len(r.Signatures) > 0 {
+		p.Signatures = make(map[string]mail.Signature, len(r.Signatures))
+		for tag, sig := range r.Signatures {
+			p.Signatures[mail.NormalizeLanguage(tag)] = mail.Signature(sig)
+		}
+	}
+	if q := r.SMTP; q != nil {
+		p.SMTP = &mail.SMTPSettings{
+			Host: q.Host, Port: q.Port, Security: mail.Security(q.Security), Auth: mail.Auth(q.Auth), Username: q.Username,
+			Password: mail.Secret(q.Password), AllowPlaintextLogin: q.AllowPlaintextLogin, HELO: q.HELO, TLSServerName: q.TLSServerName,
+			CACertificates: q.CACertificates, DSN: q.DSN, EnvelopeFrom: q.EnvelopeFrom,
+		}
+	}
+	fillDefaults(p)
+	return p
+}
+
+// fillDefaults gives the settings that were left out the values that package api promises.
+func fillDefaults(p *mail.Profile) {
+	if p.Name == "" {
+		p.Name = p.From.Address
+	}
+	if p.MaxConnections == 0 {
+		p.MaxConnections = defaultConnections
+	}
+	q := p.SMTP
+	if q == nil {
+		return
+	}
+	if q.Security == "" {
+		q.Security = mail.SecuritySTARTTLS
+	}
+	if q.Port == 0 {
+		switch q.Security {
+		case mail.SecurityTLS:
+			q.Port = 465
+		case mail.SecurityNone:
+			q.Port = 25
+		default:
+			q.Port = 587
+		}
+	}
+	if q.Auth == "" {
+		q.Auth = mail.AuthNone
+		if q.Username != "" {
+			q.Auth = mail.AuthAuto
+		}
+	}
+}
+
+func patchProfile(p *mail.Profile, r *api.SenderProfilePatch) {
+	set(&p.Name, r.Name)
+	set(&p.Default, r.Default)
+	set(&p.MaxConnections, r.MaxConnections)
+	if r.From != nil {
+		p.From = addressFrom(*r.From)
+	}
+	for _, l := range []struct {
+		to   *[]mail.Address
+		from *[]api.Address
+	}{{&p.ReplyTo, r.ReplyTo}, {&p.AlwaysCC, r.AlwaysCC}, {&p.AlwaysBCC, r.AlwaysBCC}} {
+		if l.from != nil {
+			*l.to = addressesFrom(*l.from)
+		}
+	}
+	if r.Attachments != nil {
+		p.Attachments = filesFrom(*r.Attachments)
+	}
+	if len(r.Signatures) > 0 {
+		p.Signatures = maps.Clone(p.Signatures)
+		if p.Signatures == nil {
+			p.Signatures = map[string]mail.Signature{}
+		}
+		for tag, sig := range r.Signatures {
+			if tag = mail.NormalizeLanguage(tag); sig == nil {
+				delete(p.Signatures, tag)
+			} else {
+				p.Signatures[tag] = mail.Signature(*sig)
+			}
+		}
+	}
+	if r.Transport != nil && *r.Transport != p.Transport {
+		p.Transport, p.SMTP = *r.Transport, nil
+	}
+	if r.SMTP != nil {
+		if p.SMTP == nil {
+			p.SMTP = &mail.SMTPSettings{}
+		}
+		patchSMTP(p.SMTP, r.SMTP)
+	}
+	fillDefaults(p)
+}
+
+func patchSMTP(q *mail.SMTPSettings, r *api.SMTPSettingsPatch) {
+	if r.Host != nil && *r.Host != q.Host {
+		q.Host, q.Password = *r.Host, ""
+	}
+	set(&q.Port, r.Port)
+	if r.Security != nil {
+		q.Security = mail.Security(*r.Security)
+	}
+	if r.Auth != nil {
+		q.Auth = mail.Auth(*r.Auth)
+	}
+	set(&q.Username, r.Username)
+	if r.Password != nil {
+		q.Password = mail.Secret(*r.Password)
+	}
+	set(&q.AllowPlaintextLogin, r.AllowPlaintextLogin)
+	set(&q.HELO, r.HELO)
+	set(&q.TLSServerName, r.TLSServerName)
+	set(&q.CACertificates, r.CACertificates)
+	set(&q.DSN, r.DSN)
+	set(&q.EnvelopeFrom, r.EnvelopeFrom)
+}
+
+func set[T any](to *T, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+func profileOf(lang string, p *mail.Profile) api.SenderProfile {
+	w := api.SenderProfile{
+		ID: p.ID, Level: string(p.Level), OwnerRef: p.OwnerRef, Name: p.Name, Default: p.Default, From: api.Address(p.From),
+		ReplyTo: addressesOf(p.ReplyTo), AlwaysCC: addressesOf(p.AlwaysCC), AlwaysBCC: addressesOf(p.AlwaysBCC),
+		Signatures: make(map[string]api.Signature, len(p.Signatures)), Attachments: make([]api.ProfileAttachment, len(p.Attachments)),
+		Transport: p.Transport, MaxConnections: p.MaxConnections, Status: "ready", Version: p.Version,
+		CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt,
+	}
+	for tag, sig := range p.Signatures {
+		w.Signatures[tag] = api.Signature(sig)
+	}
+	for i, a := range p.Attachments {
+		w.Attachments[i] = api.ProfileAttachment(a)
+	}
+	if q := p.SMTP; q != nil {
+		w.SMTP = &api.SMTPSettings{
+			Host: q.Host, Port: q.Port, Security: string(q.Security), Auth: string(q.Auth), Username: q.Username, PasswordSet: q.Password != "",
+			AllowPlaintextLogin: q.AllowPlaintextLogin, HELO: q.HELO, TLSServerName: q.TLSServerName, CACertificates: q.CACertificates,
+			DSN: q.DSN, EnvelopeFrom: q.EnvelopeFrom,
+		}
+	}
+	switch {
+	case p.Hold != nil:
+		w.Status, w.Problem = "held", profileTrouble(lang, p.Hold)
+	case p.Pause != nil && time.Now().Before(p.PausedUntil):
+		w.Status, w.Problem, w.PausedUntil = "paused", profileTrouble(lang, p.Pause), optional(p.PausedUntil)
+	}
+	return w
+}
+
+func profileTrouble(lang string, t *mail.ProfileTrouble) *api.Trouble {
+	w := trouble(lang, t.Code, &t.Reply)
+	w.Since = optional(t.Since)
+	return w
+}
+
+// optional is nil for the zero time.
+func optional(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+func addressFrom(a api.Address) mail.Address { return mail.Address(a) }
+
+func addressesFrom(list []api.Address) []mail.Address {
+	if len(list) == 0 {
+		return nil
+	}
+	out := make([]mail.Address, len(list))
+	for i, a := range list {
+		out[i] = mail.Address(a)
+	}
+	return out
+}
+
+func addressesOf(list []mail.Address) []api.Address {
+	out := make([]api.Address, len(list))
+	for i, a := range list {
+		out[i] = api.Address(a)
+	}
+	return out
+}
+
+func filesFrom(list []api.ProfileAttachment) []mail.ProfileAttachment {
+	if len(list) == 0 {
+		return nil
+	}
+	out := make([]mail.ProfileAttachment, len(list))
+	for i, a := range list {
+		out[i] = mail.ProfileAttachment{AttachmentID: a.AttachmentID}
+		for _, tag := range a.Languages {
+			out[i].Languages = append(out[i].Languages, mail.NormalizeLanguage(tag))
+		}
+	}
+	return out
+}

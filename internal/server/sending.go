@@ -1,0 +1,540 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/winprest/facteur/api"
+	"github.com/winprest/facteur/internal/mail"
+	"github.com/winprest/facteur/internal/outbox"
+	"github.com/winprest/facteur/internal/store"
+)
+
+// Codes of what a mail refers to.
+const (
+	codeSenderMissing           = "sender_missing"           // field
+	codeSenderNotFound          = "sender_profile_not_found" // reference
+	codeTemplateNotFound        = "template_not_found"       // template_id
+	codeTemplateDefaultMissing  = "template_default_missing" // document_type
+	codeTemplateAndContent      = "template_and_content"
+	codeAttachmentIDOrContent   = "attachment_id_or_content"
+	codeAttachmentFieldsWithID  = "attachment_fields_with_id"
+	codeAttachmentContentNeeded = "attachment_content_missing"
+	codeFileTooLarge            = "file_too_large"    // limit
+	codeMessageNotFound         = "message_not_found" // id
+	codeSendAtTooFar            = "send_at_too_far"   // max: days
+)
+
+// Reasons why a profile was chosen.
+const (
+	reasonRequested      = "requested"
+	reasonUserDefault    = "user_default"
+	reasonCompanyDefault = "company_default"
+)
+
+const (
+	maxSendAhead  = 400 * 24 * time.Hour
+	maxReferences = 20
+)
+
+// sendRequest is what the two requests that send have in common.
+type sendRequest struct {
+	purpose                        string
+	profileID, userRef, companyRef string
+	// What holds for the mails that do not say themselves.
+	templateID, documentType, language string
+	attachments                        []api.MessageAttachment
+	sendAt                             *time.Time
+	job                                store.JobDetail
+
+	mails []api.Mail
+	at    func(i int) string // JSON pointer of a mail in the request
+}
+
+// sending is a request as it is worked out: every reference looked up, every mail a draft.
+type sending struct {
+	s      *Server
+	c      *gin.Context
+	ctx    context.Context
+	tenant string
+	req    *sendRequest
+	now    time.Time
+
+	problems  mail.Problems
+	profile   *mail.Profile // a stand-in when the one asked for is not there
+	sender    api.Sender
+	files     map[string]*store.Attachment
+	templates map[templateKey]*mail.Template // nil: not there
+	composers map[*mail.Template]*mail.Composer
+	replies   map[string]*mail.Content // by message id; nil: not there
+	items     []outbox.Item
+	unsure    []bool // items whose template is not there
+	inline    []inlineFile
+}
+
+// inlineFile is a file that came with the request.
+type inlineFile struct {
+	content []byte
+	meta    store.AttachmentMeta
+	places  []*mail.Attachment // the drafts' entries that get its id
+}
+
+// prepare works a request out and finds everything that is wrong with it, f included. Nothing is stored.
+func (s *Server) prepare(c *gin.Context, req *sendRequest, f *findings) (*sending, error) {
+	w := &sending{
+		s: s, c: c, ctx: c.Request.Context(), tenant: tenantOf(c), req: req, now: time.Now().UTC(),
+		templates: map[templateKey]*mail.Template{}, composers: map[*mail.Template]*mail.Composer{}, replies: map[string]*mail.Content{},
+		items: make([]outbox.Item, len(req.mails)), unsure: make([]bool, len(req.mails)),
+	}
+	for _, step := range []func() error{w.findSender, w.findFiles, w.makeDrafts} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	// The outbox composes, too. Here it is done only when the request cannot be accepted anyway, so that the answer names
+	// every problem, and before files are stored, so that nothing is stored of a request that is refused.
+	if len(w.problems) > 0 || len(f.list) > 0 || len(w.inline) > 0 {
+		for i := range w.items {
+			w.problems.Under("", w.compose(i))
+		}
+	}
+	f.merge(w.problems)
+	return w, f.err()
+}
+
+// findSender finds the profile as the request asks for it, and no other: a one-off mail leaves with the user's default profile,
+// a batch with the company's.
+func (w *sending) findSender() error {
+	r := w.req
+	pointer, reference := "/sender_profile_id", r.profileID
+	key := profileKey{tenant: w.tenant, id: r.profileID}
+	w.sender.Reason = reasonRequested
+	if r.profileID == "" {
+		if r.purpose == outbox.PurposeBatch {
+			pointer, reference = "/company_ref", r.companyRef
+			key.level, w.sender.Reason = mail.LevelCompany, reasonCompanyDefault
+		} else {
+			pointer, reference = "/user_ref", r.userRef
+			key.level, w.sender.Reason = mail.LevelUser, reasonUserDefault
+		}
+		key.owner = reference
+	}
+	var err error
+	switch {
+	case reference == "":
+		w.problems.Add(pointer, codeSenderMissing, "field", pointer[1:])
+	case r.profileID != "":
+		w.profile, err = w.s.profileByID(w.ctx, w.tenant, r.profileID)
+	default:
+		w.profile, err = w.s.profiles.get(w.ctx, key, func(ctx context.Context) (*mail.Profile, error) {
+			return w.s.store.DefaultProfile(ctx, key.tenant, key.level, key.owner)
+		})
+	}
+	if errors.Is(err, store.ErrNotFound) {
+		w.problems.Add(pointer, codeSenderNotFound, "reference", shown(reference))
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	if w.profile == nil {
+		w.profile = &mail.Profile{From: mail.Address{Address: "sender@facteur.example"}}
+		return nil
+	}
+	w.sender.ProfileID, w.sender.Level = w.profile.ID, string(w.profile.Level)
+	return nil
+}
+
+type profileKey struct {
+	tenant, id string
+	level      mail.Level
+	owner      string
+}
+
+// profileByID gives a tenant's profile, which is shared and must not be changed.
+func (s *Server) profileByID(ctx context.Context, tenant, id string) (*mail.Profile, error) {
+	if !goodID.MatchString(id) {
+		return nil, store.ErrNotFound
+	}
+	return s.profiles.get(ctx, profileKey{tenant: tenant, id: id}, func(ctx context.Context) (*mail.Profile, error) {
+		return s.store.Profile(ctx, tenant, id)
+	})
+}
+
+// findFiles looks up every attachment that the request and the profile name.
+func (w *sending) findFiles() error {
+	var ids []string
+	seen := map[string]bool{}
+	add := func(id string) {
+		if id != "" && !seen[id] {
+			seen[id] = true
+			ids = append(ids, id)
+		}
+	}
+	for _, a := range w.req.attachments {
+		add(a.ID)
+	}
+	for i := range w.req.mails {
+		for _, a := range w.req.mails[i].Attachments {
+			add(a.ID)
+		}
+	}
+	for _, a := range w.profile.Attachments {
+		add(a.AttachmentID)
+	}
+	var err error
+	w.files, err = w.s.attachments(w.ctx, w.tenant, ids)
+	return err
+}
+
+func (w *sending) makeDrafts() error {
+	common := make([]mail.Attachment, len(w.req.attachments))
+	var inlineCommon []int // index into w.inline by attachment, -1: none
+	for i := range w.req.attachments {
+		inlineCommon = append(inlineCommon, w.attach(&common[i], &w.req.attachments[i], "/attachments/"+strconv.Itoa(i)))
+	}
+	if w.req.sendAt != nil {
+		w.checkSendAt("/send_at", *w.req.sendAt)
+	}
+	for i := range w.req.mails {
+		m, at := &w.req.mails[i], w.req.at(i)
+		t, err := w.findTemplate(i, m)
+		if err != nil {
+			return err
+		}
+		d := &mail.Draft{
+			Language: m.Language, Subject: m.Subject, Text: m.Text, HTML: m.HTML,
+			To: addressesFrom(m.To), CC: addressesFrom(m.CC), BCC: addressesFrom(m.BCC), ReplyTo: addressesFrom(m.ReplyTo),
+			Tokens: m.Tokens, Reminder: reminderFrom(m.Reminder),
+		}
+		if d.Language == "" {
+			d.Language = w.req.language
+		}
+		if m.Document != nil {
+			d.Document = mail.Document(*m.Document)
+		}
+		if d.Document.Type == "" {
+			d.Document.Type = w.req.documentType
+		}
+		if m.Client != nil {
+			d.Client = mail.Client(*m.Client)
+		}
+		for _, h := range m.Headers {
+			d.Headers = append(d.Headers, mail.Header(h))
+		}
+		if m.InReplyTo != "" {
+			if err := w.thread(d, m.InReplyTo, at+"/in_reply_to"); err != nil {
+				return err
+			}
+		}
+		if n := len(m.Attachments) + len(common) + len(w.profile.Attachments); n > 0 {
+			d.Attachments = make([]mail.Attachment, len(m.Attachments), n) // never grown: inline files point into it
+			for k := range m.Attachments {
+				if n := w.attach(&d.Attachments[k], &m.Attachments[k], at+"/attachments/"+strconv.Itoa(k)); n >= 0 {
+					w.inline[n].places = append(w.inline[n].places, &d.Attachments[k])
+				}
+			}
+			for k := range common {
+				d.Attachments = append(d.Attachments, common[k])
+				if n := inlineCommon[k]; n >= 0 {
+					w.inline[n].places = append(w.inline[n].places, &d.Attachments[len(d.Attachments)-1])
+				}
+			}
+			for _, id := range w.profile.AttachmentIDs(w.languageOf(t, d.Language)) {
+				file := w.files[id]
+				if file == nil {
+					return errors.New("server: an attachment of profile " + w.profile.ID + " is not there")
+				}
+				d.Attachments = append(d.Attachments, file.Attachment)
+			}
+		}
+		item := &w.items[i]
+		item.Draft, item.Template = d, t
+		if m.SendAt != nil {
+			w.checkSendAt(at+"/send_at", *m.SendAt)
+			item.SendAt = w.due(m.SendAt)
+		}
+		item.Detail = store.MessageDetail{
+			Document: d.Document, Client: d.Client, ExternalID: m.ExternalID, Tags: m.Tags, Metadata: m.Metadata, LanguageAsked: d.Language,
+			SenderLevel: w.profile.Level, SenderReason: w.sender.Reason, RequestedBy: apiKey(w.c).ID,
+		}
+		if t != nil {
+			item.Detail.TemplateID, item.Detail.TemplateVersion = t.ID, t.Version
+		}
+	}
+	return nil
+}
+
+// languageOf says in which language a mail will be, which decides which of the profile's files go with it.
+func (w *sending) languageOf(t *mail.Template, asked string) string {
+	if len(w.profile.Attachments) == 0 {
+		return ""
+	}
+	return w.composer(t).Language(asked)
+}
+
+func (w *sending) composer(t *mail.Template) *mail.Composer {
+	c := w.composers[t]
+	if c == nil {
+		c = mail.NewComposer(w.profile, t)
+		w.composers[t] = c
+	}
+	return c
+}
+
+type templateKey struct{ tenant, id, company, documentType string }
+
+// findTemplate finds the template of a mail; nil for own content, or when there is something wrong.
+func (w *sending) findTemplate(i int, m *api.Mail) (*mail.Template, error) {
+	own := m.Subject != "" || m.Text != "" || m.HTML != ""
+	at := w.req.at(i)
+	key := templateKey{tenant: w.tenant, id: m.TemplateID}
+	pointer := at + "/template_id"
+	switch {
+	case own && m.TemplateID != "":
+		w.problems.Add(pointer, codeTemplateAndContent)
+		return nil, nil
+	case own:
+		return nil, nil
+	case key.id != "":
+	case w.req.templateID != "":
+		key.id, pointer = w.req.templateID, "/template_id"
+	default:
+		pointer = at + "/document/type"
+		if key.documentType = w.req.documentType; m.Document != nil && m.Document.Type != "" {
+			key.documentType = m.Document.Type
+		}
+		if key.documentType == "" {
+			return nil, nil // the composer says that the content is missing
+		}
+		if key.company = w.req.companyRef; key.company == "" && w.profile.Level == mail.LevelCompany {
+			key.company = w.profile.OwnerRef
+		}
+	}
+	t, known := w.templates[key]
+	if !known {
+		var err error
+		t, err = w.s.template(w.ctx, key)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return nil, err
+		}
+		w.templates[key] = t
+	}
+	if t != nil {
+		return t, nil
+	}
+	w.unsure[i] = true
+	switch {
+	case key.id == "":
+		w.problems.Add(pointer, codeTemplateDefaultMissing, "document_type", shown(key.documentType))
+	case !known || pointer != "/template_id" || at == "": // the job's own is said once
+		w.problems.Add(pointer, codeTemplateNotFound, "template_id", shown(key.id))
+	}
+	return nil, nil
+}
+
+func (s *Server) template(ctx context.Context, key templateKey) (*mail.Template, error) {
+	if key.id != "" && !goodID.MatchString(key.id) {
+		return nil, store.ErrNotFound
+	}
+	return s.templates.get(ctx, key, func(ctx context.Context) (*mail.Template, error) {
+		if key.id != "" {
+			return s.store.Template(ctx, key.tenant, key.id)
+		}
+		return s.store.FindTemplate(ctx, key.tenant, key.company, key.documentType)
+	})
+}
+
+// attach makes a draft's entry of an attachment and gives the index of its inline file, -1 when it has none.
+func (w *sending) attach(to *mail.Attachment, a *api.MessageAttachment, at string) int {
+	// What is wrong keeps its place, so that the problems of the others point at the right ones.
+	*to = mail.Attachment{Filename: "file", ContentID: a.ContentID}
+	switch {
+	case a.ID != "" && len(a.Content) > 0:
+		w.problems.Add(at+"/content", codeAttachmentIDOrContent)
+	case a.ID != "":
+		file := w.files[a.ID]
+		if file == nil {
+			w.problems.Add(at+"/id", codeAttachmentNotFound, "id", shown(a.ID))
+			return -1
+		}
+		if a.Kind != "" || a.MediaType != "" {
+			w.problems.Add(at, codeAttachmentFieldsWithID)
+		}
+		*to = file.Attachment
+		to.ContentID = a.ContentID
+		if a.Filename != "" {
+			to.Filename = a.Filename
+		}
+	case len(a.Content) == 0:
+		w.problems.Add(at+"/content", codeAttachmentContentNeeded)
+	case int64(len(a.Content)) > w.s.limits.Attachment:
+		w.problems.Add(at+"/content", codeFileTooLarge, "limit", bytesText(w.s.limits.Attachment))
+	default:
+		meta := store.AttachmentMeta{Filename: a.Filename, MediaType: a.MediaType, Kind: a.Kind}
+		var wrong mail.Problems
+		if err := checkFile(&meta, int64(len(a.Content))); errors.As(err, &wrong) {
+			w.problems.Under(at, wrong)
+			return -1
+		}
+		to.Filename, to.MediaType, to.Kind = meta.Filename, meta.MediaType, meta.Kind
+		w.inline = append(w.inline, inlineFile{content: a.Content, meta: meta})
+		return len(w.inline) - 1
+	}
+	return -1
+}
+
+// thread makes a mail an answer to an earlier message (RFC 5322 section 3.6.4).
+func (w *sending) thread(d *mail.Draft, id, pointer string) error {
+	earlier, known := w.replies[id]
+	if !known && goodID.MatchString(id) {
+		var err error
+		earlier, err = w.s.store.MessageContent(w.ctx, w.tenant, id)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		w.replies[id] = earlier
+	}
+	if earlier == nil {
+		w.problems.Add(pointer, codeMessageNotFound, "id", shown(id))
+		return nil
+	}
+	d.InReplyTo = earlier.MessageIDHeader
+	d.References = append(slices.Clone(earlier.References), earlier.MessageIDHeader)
+	if n := len(d.References); n > maxReferences { // the first and the latest
+		d.References = append(d.References[:1:1], d.References[n-maxReferences+1:]...)
+	}
+	return nil
+}
+
+func (w *sending) checkSendAt(pointer string, t time.Time) {
+	if t.After(w.now.Add(maxSendAhead)) {
+		w.problems.Add(pointer, codeSendAtTooFar, "max", strconv.Itoa(int(maxSendAhead.Hours()/24)))
+	}
+}
+
+// due is when to send; zero for at once. A time that is over must not overtake mails that came before.
+func (w *sending) due(t *time.Time) time.Time {
+	if t == nil || !t.After(w.now) {
+		return time.Time{}
+	}
+	return *t
+}
+
+// compose finds the problems of one mail, with pointers into the request.
+func (w *sending) compose(i int) mail.Problems {
+	d := *w.items[i].Draft
+	if w.unsure[i] {
+		d.Text = "-" // its template is not there, which is said already
+	}
+	_, _, ps := w.composer(w.items[i].Template).Compose(&d, w.now)
+	for k := range ps {
+		ps[k].Pointer = w.locate(i, ps[k].Pointer)
+	}
+	return ps
+}
+
+// locate makes a pointer into the i-th mail one into the request: the attachments of the job stand elsewhere.
+func (w *sending) locate(i int, pointer string) string {
+	if rest, ok := strings.CutPrefix(pointer, "/attachments/"); ok {
+		index, field, _ := strings.Cut(rest, "/")
+		own := len(w.req.mails[i].Attachments)
+		if n, err := strconv.Atoi(index); err == nil && n >= own && n < own+len(w.req.attachments) {
+			return "/attachments/" + strconv.Itoa(n-own) + "/" + field
+		}
+	}
+	return w.req.at(i) + pointer
+}
+
+// submit stores the files that came with the request and hands the rest to the outbox. accept makes the answer.
+func (w *sending) submit(id *idempotency, accept func(*outbox.Receipt) (*answer, error)) (*answer, error) {
+	if len(w.inline) > 0 {
+		if err := id.used(w.c); err != nil {
+			return nil, err
+		}
+		for i := range w.inline {
+			if err := w.storeFile(&w.inline[i]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	var a *answer
+	sub := &outbox.Submission{
+		TenantID: w.tenant, Actor: apiKey(w.c).ID, Purpose: w.req.purpose, Profile: w.profile, Job: w.req.job,
+		SendAt: w.due(w.req.sendAt), Items: w.items,
+	}
+	sub.Job.SenderLevel, sub.Job.SenderReason = w.profile.Level, w.sender.Reason
+	if id != nil {
+		sub.Record = func(r *outbox.Receipt) (*store.IdempotencyRecord, error) {
+			var err error
+			if a, err = accept(r); err != nil {
+				return nil, err
+			}
+			return id.record(a), nil
+		}
+	}
+	receipt, err := w.s.outbox.Submit(w.ctx, sub)
+	var problems mail.Problems
+	if errors.As(err, &problems) {
+		return nil, w.refused(problems)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if a == nil {
+		return accept(receipt)
+	}
+	return a, nil
+}
+
+// refused turns the outbox's pointers, which begin with the mail's index, into pointers into the request.
+func (w *sending) refused(problems mail.Problems) error {
+	var f findings
+	for _, p := range problems {
+		index, rest, _ := strings.Cut(strings.TrimPrefix(p.Pointer, "/"), "/")
+		if i, err := strconv.Atoi(index); err == nil && i < len(w.items) {
+			p.Pointer = w.locate(i, "/"+rest)
+		}
+		f.put(p)
+	}
+	return f.err()
+}
+
+func (w *sending) storeFile(f *inlineFile) error {
+	up := w.s.store.NewUpload(w.ctx, w.tenant, w.s.limits.Attachment)
+	defer up.Abort()
+	if _, err := up.Write(f.content); err != nil {
+		return err
+	}
+	stored, err := up.Commit(w.ctx, f.meta, nil)
+	if err != nil {
+		return err
+	}
+	for _, place := range f.places {
+		contentID := place.ContentID
+		*place = stored.Attachment
+		place.ContentID = contentID
+	}
+	return nil
+}
+
+// held says what the profile's hold means for what was just accepted.
+func (w *sending) held() (status string, problem *api.Trouble) {
+	if w.profile.Hold == nil {
+		return string(mail.StatusQueued), nil
+	}
+	return string(mail.StatusHeld), profileTrouble(language(w.c), w.profile.Hold)
+}
+
+func templateUse(id string, version int64) *api.TemplateUse {
+	if id == "" {
+		return nil
+	}
+	return &api.TemplateUse{ID: id, Version: version}
+}

@@ -1,0 +1,248 @@
+// Package server is the HTTP API: it reads requests strictly, asks the store or the outbox, and writes answers of package api.
+//
+// The way of a request: access log and request id (server.go), key and scope (auth.go), strict JSON that finds every
+// problem at once (decode.go, json.go), a handler of the resource's own file, and problem.go for everything that goes wrong.
+// A handler returns an error instead of writing one; what nobody expected is a 500 that tells the caller nothing but the
+// request's id.
+//
+// It is the only package that knows gin. It decides nothing about mail: what may be sent is the business of package mail,
+// and what is stored and when that of packages outbox and store.
+package server
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/winprest/facteur/internal/mail"
+	"github.com/winprest/facteur/internal/outbox"
+	"github.com/winprest/facteur/internal/server/docs"
+	"github.com/winprest/facteur/internal/store"
+	"github.com/winprest/facteur/internal/transport"
+)
+
+// Config is what the API needs. Store and Outbox are required.
+type Config struct {
+	Store      *store.Store
+	Outbox     *outbox.Outbox
+	Transports transport.Registry // the ways a profile may name
+	Logger     *slog.Logger       // nil: slog.Default()
+	Limits     Limits
+	// Production adds Strict-Transport-Security: the service is reached over TLS.
+	Production bool
+}
+
+// Limits bound what one caller can make the service hold. Zero values have the defaults.
+type Limits struct {
+	// SendBody is the largest JSON body of a message or a send job, in bytes: 24 MiB.
+	SendBody int64
+	// Body is the largest JSON body of everything else, in bytes: 8 MiB.
+	Body int64
+	// Attachment is the largest file, in bytes: 25 MiB.
+	Attachment int64
+	// Buffered is the most bytes of JSON bodies that are held at once; above it a request is answered with 429: 256 MiB.
+	Buffered int64
+}
+
+func (l Limits) withDefaults() Limits {
+	def := func(n *int64, value int64) {
+		if *n == 0 {
+			*n = value
+		}
+	}
+	def(&l.SendBody, 24<<20)
+	def(&l.Body, 8<<20)
+	def(&l.Attachment, 25<<20)
+	def(&l.Buffered, 256<<20)
+	return l
+}
+
+// Server is the handler and what its requests share.
+type Server struct {
+	store      *store.Store
+	outbox     *outbox.Outbox
+	transports transport.Registry
+	log        *slog.Logger
+	limits     Limits
+	production bool
+
+	buffered  atomic.Int64 // bytes of JSON bodies held at this moment
+	keys      inFlight
+	profiles  fresh[profileKey, *mail.Profile]
+	templates fresh[templateKey, *mail.Template]
+	engine    *gin.Engine
+}
+
+// New makes the handler of the whole API.
+func New(cfg Config) *Server {
+	s := &Server{
+		store: cfg.Store, outbox: cfg.Outbox, transports: cfg.Transports, log: cfg.Logger, limits: cfg.Limits.withDefaults(),
+		production: cfg.Production,
+	}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	gin.SetMode(gin.ReleaseMode)
+	e := gin.New()
+	e.HandleMethodNotAllowed = true
+	e.RedirectTrailingSlash = false
+	e.Use(s.around)
+	e.NoRoute(func(c *gin.Context) { s.fail(c, refuse(http.StatusNotFound, codeNotFound)) })
+	e.NoMethod(func(c *gin.Context) { s.fail(c, refuse(http.StatusMethodNotAllowed, codeMethodNotAllowed)) })
+	for _, r := range s.routes() {
+		e.Handle(r.method, r.path, s.handle(r))
+	}
+	docs.Register(e)
+	s.engine = e
+	return s
+}
+
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.engine.ServeHTTP(w, r) }
+
+// route is one operation: what it takes to be allowed, and who does it.
+type route struct {
+	method, path string
+	scope        store.Scope // empty: anybody
+	handler      func(*gin.Context) error
+}
+
+// routes is the whole API in one place.
+func (s *Server) routes() []route {
+	const (
+		public   = store.Scope("")
+		send     = store.ScopeSend
+		read     = store.ScopeRead
+		manage   = store.ScopeManage
+		operator = store.ScopeOperator
+
+		get, post, put, patch, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete
+	)
+	return []route{
+		{get, "/healthz", public, s.healthz},
+		{get, "/readyz", public, s.readyz},
+
+		{post, "/v1/sender-profiles", manage, s.createProfile},
+		{get, "/v1/sender-profiles", read, s.listProfiles},
+		{get, "/v1/sender-profiles/:id", read, s.getProfile},
+		{patch, "/v1/sender-profiles/:id", manage, s.patchProfile},
+		{del, "/v1/sender-profiles/:id", manage, s.deleteProfile},
+		{post, "/v1/sender-profiles/:id/check", manage, s.checkProfile},
+		{post, "/v1/sender-profiles/:id/test-message", send, s.sendTestMessage},
+
+		{post, "/v1/templates", manage, s.createTemplate},
+		{get, "/v1/templates", read, s.listTemplates},
+		{get, "/v1/templates/:id", read, s.getTemplate},
+		{patch, "/v1/templates/:id", manage, s.patchTemplate},
+		{del, "/v1/templates/:id", manage, s.deleteTemplate},
+		{put, "/v1/templates/:id/translations/:language", manage, s.putTranslation},
+		{del, "/v1/templates/:id/translations/:language", manage, s.deleteTranslation},
+		{post, "/v1/templates/:id/preview", read, s.previewTemplate},
+		{get, "/v1/template-tokens", read, s.listTemplateTokens},
+
+		{post, "/v1/attachments", send, s.uploadAttachment},
+		{get, "/v1/attachments/:id", read, s.getAttachment},
+		{get, "/v1/attachments/:id/content", read, s.getAttachmentContent},
+
+		{post, "/v1/messages", send, s.sendMessage},
+		{get, "/v1/messages", read, s.listMessages},
+		{get, "/v1/messages/:id", read, s.getMessage},
+		{get, "/v1/messages/:id/attempts", read, s.listAttempts},
+		{get, "/v1/messages/:id/raw", read, s.getRawMessage},
+		{post, "/v1/messages/:id/retry", send, s.retryMessage},
+		{post, "/v1/messages/:id/cancel", send, s.cancelMessage},
+		{post, "/v1/messages/:id/resolve", send, s.resolveMessage},
+
+		{post, "/v1/send-jobs", send, s.createSendJob},
+		{get, "/v1/send-jobs", read, s.listSendJobs},
+		{get, "/v1/send-jobs/:id", read, s.getSendJob},
+		{get, "/v1/send-jobs/:id/messages", read, s.listSendJobMessages},
+		{post, "/v1/send-jobs/:id/cancel", send, s.cancelSendJob},
+
+		{get, "/v1/audit-events", read, s.listAuditEvents},
+
+		{post, "/v1/tenants", operator, s.createTenant},
+		{get, "/v1/tenants", operator, s.listTenants},
+		{get, "/v1/tenants/:id", operator, s.getTenant},
+		{post, "/v1/tenants/:id/api-keys", operator, s.createAPIKey},
+		{get, "/v1/tenants/:id/api-keys", operator, s.listAPIKeys},
+		{del, "/v1/tenants/:id/api-keys/:key", operator, s.revokeAPIKey},
+	}
+}
+
+func (s *Server) handle(r route) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		if r.scope != "" {
+			if err := s.authenticate(c, r.scope); err != nil {
+				s.fail(c, err)
+				return
+			}
+		}
+		if err := r.handler(c); err != nil {
+			s.fail(c, err)
+		}
+	}
+}
+
+const requestIDKey = "facteur.request_id"
+
+func requestID(c *gin.Context) string { return c.GetString(requestIDKey) }
+
+var goodRequestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// around gives a request its id and its common headers, catches panics and writes the access log: who asked for what and how
+// it ended, without bodies, queries or keys.
+func (s *Server) around(c *gin.Context) {
+	start := time.Now()
+	id := c.GetHeader("X-Request-Id")
+	if !goodRequestID.MatchString(id) {
+		var b [8]byte
+		rand.Read(b[:]) //nolint:errcheck // never fails
+		id = "req_" + hex.EncodeToString(b[:])
+	}
+	c.Set(requestIDKey, id)
+	h := c.Writer.Header()
+	h.Set("X-Request-Id", id)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Referrer-Policy", "no-referrer")
+	if s.production {
+		h.Set("Strict-Transport-Security", "max-age=31536000")
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			s.panicked(c, p)
+		}
+		attrs := []slog.Attr{
+			slog.String("method", c.Request.Method), slog.String("route", c.FullPath()), slog.Int("status", c.Writer.Status()),
+			slog.Int("bytes", max(c.Writer.Size(), 0)), slog.Duration("took", time.Since(start)), slog.String("request_id", id),
+		}
+		if key := apiKey(c); key != nil {
+			attrs = append(attrs, slog.String("tenant", key.TenantID), slog.String("key", key.ID))
+		}
+		s.log.LogAttrs(c.Request.Context(), slog.LevelInfo, "request", attrs...)
+	}()
+	c.Next()
+}
+
+// panicked answers a request that a mistake of ours ended. When the answer had begun, the connection is cut, so that nobody
+// takes half an answer for a whole one.
+func (s *Server) panicked(c *gin.Context, p any) {
+	if p == http.ErrAbortHandler { //nolint:errorlint // compared as net/http does
+		panic(p)
+	}
+	s.log.Error("panic", slog.String("request_id", requestID(c)), slog.String("route", c.FullPath()),
+		slog.String("panic", fmt.Sprint(p)), slog.String("stack", string(debug.Stack())))
+	if c.Writer.Written() {
+		panic(http.ErrAbortHandler)
+	}
+	s.fail(c, refuse(http.StatusInternalServerError, codeInternalError))
+}
