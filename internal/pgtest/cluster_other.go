@@ -17,6 +17,8 @@ func newCluster() (*cluster, error) { return nil, errNoCluster }
 
 func (*cluster) url(string) string { return "" }
 
+func (*cluster) pid() int { return 0 }
+
 func (*cluster) restart() error { return errNoCluster }
 
 func findBin() (string, error) {

@@ -51,6 +51,23 @@ func New(t testing.TB) string {
 	return fresh(t, "template0")
 }
 
+// Database is New for a program that is no test. pid is the server's process id, 0 when the server is not ours. The database
+// stays until the server ends.
+func Database() (url string, pid int, err error) {
+	base, err := start()
+	if err != nil {
+		return "", 0, err
+	}
+	name := randomName()
+	if err := run(base, "CREATE DATABASE "+name+" TEMPLATE template0"); err != nil {
+		return "", 0, err
+	}
+	if server.cluster != nil {
+		pid = server.cluster.pid()
+	}
+	return database(base, name), pid, nil
+}
+
 // Prepared is New for tests that all begin with the same schema: prepare is run once per process and name, and each
 // database is a copy of its result. On a server that is not ours prepare is run for each, so that nothing stays behind.
 func Prepared(t testing.TB, name string, prepare func(url string) error) string {
@@ -146,7 +163,7 @@ func fresh(t testing.TB, template string) string {
 
 func randomName() string {
 	var b [8]byte
-	rand.Read(b[:]) //nolint:errcheck // never fails
+	rand.Read(b[:])
 	return "facteur_test_" + hex.EncodeToString(b[:])
 }
 

@@ -143,7 +143,7 @@ func saveRecordsInPostgres(ctx context.Context, tx pgx.Tx, rows []*idempotencyRo
 	for _, i := range order {
 		r := rows[i]
 		texts.add(r.TenantID, r.Key, r.RequestHash, r.Headers)
-		status = append(status, int32(r.Status)) //nolint:gosec // an HTTP status
+		status = append(status, int32(r.Status))
 		bodies = append(bodies, r.Body)
 		created = append(created, r.CreatedAt)
 	}

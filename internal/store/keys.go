@@ -91,7 +91,7 @@ func (s *Store) CreateKey(ctx context.Context, tenantID, name string, scopes []S
 		return nil, "", err
 	}
 	var secret [32]byte
-	rand.Read(secret[:]) //nolint:errcheck // never fails
+	rand.Read(secret[:])
 	encoded := keyEncoding.EncodeToString(secret[:])
 	hash := sha256.Sum256([]byte(encoded))
 	id := NewID("")[1:]

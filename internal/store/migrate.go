@@ -126,6 +126,6 @@ func (s *Store) lockSQLite(ctx context.Context, fn func() error) error {
 	if err != nil {
 		return fmt.Errorf("store: migration lock: %w", err)
 	}
-	defer tx.Rollback() //nolint:errcheck // nothing was written
+	defer tx.Rollback()
 	return fn()
 }

@@ -66,9 +66,9 @@ func (s *Store) openPostgres(ctx context.Context, c Config) error {
 		// The cause quotes the URL, which holds a password.
 		return errors.New("store: the PostgreSQL URL cannot be parsed")
 	}
-	pc.MaxConns = int32(max(16, 4*runtime.NumCPU())) //nolint:gosec // small
+	pc.MaxConns = int32(max(16, 4*runtime.NumCPU()))
 	if c.MaxConns > 0 {
-		pc.MaxConns = int32(min(c.MaxConns, 10_000)) //nolint:gosec // bounded
+		pc.MaxConns = int32(min(c.MaxConns, 10_000))
 	}
 	if pc.ConnConfig.RuntimeParams["application_name"] == "" {
 		pc.ConnConfig.RuntimeParams["application_name"] = "facteur"
@@ -229,7 +229,7 @@ func (s *Store) writeLite(ctx context.Context, fn func(ctx context.Context, tx *
 	if err != nil {
 		return fmt.Errorf("store: begin: %w", err)
 	}
-	defer tx.Rollback() //nolint:errcheck // does nothing after a commit
+	defer tx.Rollback()
 	if err := fn(ctx, &Tx{SQL: tx}); err != nil {
 		return err
 	}

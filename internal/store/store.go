@@ -104,16 +104,7 @@ func fromMicros(us int64) time.Time {
 	return time.UnixMicro(us).UTC()
 }
 
-// optional is micros for a nullable column.
-func optional(t time.Time) *int64 {
-	if t.IsZero() {
-		return nil
-	}
-	us := micros(t)
-	return &us
-}
-
-// fromOptional is the reverse of optional.
+// fromOptional is fromMicros for a nullable column.
 func fromOptional(us *int64) time.Time {
 	if us == nil {
 		return time.Time{}

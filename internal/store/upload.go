@@ -67,7 +67,7 @@ func (u *Upload) Write(p []byte) (n int, err error) {
 			u.stored, u.filled = u.stored+1, 0
 		}
 		c := copy(u.chunk[u.filled:], p[n:])
-		u.hash.Write(p[n : n+c]) //nolint:errcheck // never fails
+		u.hash.Write(p[n : n+c])
 		u.filled, u.size, n = u.filled+c, u.size+int64(c), n+c
 	}
 	return n, u.err
