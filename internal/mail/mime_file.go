@@ -8,7 +8,8 @@ import (
 )
 
 // fileHeader writes the header of a file's part, and the empty line after it. The name is given in three ways, for programs of
-// three ages: RFC 2231 (filename*=), ASCII without it (filename=), and for old Outlook in the Content-Type, in encoded words.
+// three ages: RFC 2231 (filename*=, first because some take the first of the two), ASCII without it (filename=), and for old
+// Outlook in the Content-Type, in encoded words.
 func (m *mimeWriter) fileHeader(a *Attachment, disposition string) {
 	name := cleanFilename(a.Filename)
 	plain := isVerbatim(name)
@@ -29,16 +30,15 @@ func (m *mimeWriter) fileHeader(a *Attachment, disposition string) {
 	}
 	m.b = append(append(append(m.b, "Content-Disposition: "...), disposition...), ';')
 	m.fold()
-	m.b = append(m.b, " filename="...)
-	if plain {
-		m.quoted(name)
-	} else {
-		m.quoted(asciiFilename(name))
-		m.b = append(m.b, ';')
-		m.fold()
+	if !plain {
 		m.b = append(m.b, " filename*=utf-8''"...)
 		m.percent(name)
+		m.b = append(m.b, ';')
+		m.fold()
+		name = asciiFilename(name)
 	}
+	m.b = append(m.b, " filename="...)
+	m.quoted(name)
 	m.b = append(m.b, "\r\n\r\n"...)
 }
 

@@ -141,9 +141,7 @@ var goldens = []struct {
 	}, to: "zoé@xn--bcher-kva.example"},
 	{name: "references", make: func(c *Content, _ memFiles) {
 		c.InReplyTo = "<01jd0002@winprest.example>"
-		for _, id := range []string{"<01jd0000@winprest.example>", "<01jd0001@winprest.example>", c.InReplyTo} {
-			c.References = append(c.References, id)
-		}
+		c.References = []string{"<01jd0000@winprest.example>", "<01jd0001@winprest.example>", c.InReplyTo}
 	}},
 	{name: "only-bcc", make: func(c *Content, _ memFiles) { c.To = nil }, to: "secret@zoe.example"},
 }
@@ -325,12 +323,11 @@ func TestRenderRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := plainContent()
-			if spoil(c); c != nil {
-				if _, err := Render(context.Background(), c, nil, Envelope{}, memFiles{}); err == nil {
-					t.Error("rendered")
-				} else if strings.ContainsAny(err.Error(), "\r\n") {
-					t.Errorf("line break in the error: %q", err)
-				}
+			spoil(c)
+			if _, err := Render(context.Background(), c, nil, Envelope{}, memFiles{}); err == nil {
+				t.Error("rendered")
+			} else if strings.ContainsAny(err.Error(), "\r\n") {
+				t.Errorf("line break in the error: %q", err)
 			}
 		})
 	}
