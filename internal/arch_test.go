@@ -32,7 +32,7 @@ var rules = map[string]rule{
 	"internal/mail": {others: []string{"golang.org/x/net", "golang.org/x/text", "github.com/microcosm-cc/bluemonday"}},
 
 	"internal/transport":               {ours: []string{"internal/mail"}},
-	"internal/transport/smtp":          {ours: []string{"internal/mail", "internal/transport"}, others: []string{"github.com/wneessen/go-mail/smtp", "golang.org/x/net"}},
+	"internal/transport/smtp":          {ours: []string{"internal/mail", "internal/transport", "internal/transport/dial"}, others: []string{"github.com/wneessen/go-mail/smtp", "golang.org/x/net"}},
 	"internal/transport/sandbox":       {ours: []string{"internal/mail", "internal/transport"}},
 	"internal/transport/transporttest": {ours: []string{"internal/mail", "internal/transport"}, others: []string{"github.com/emersion/go-smtp", "github.com/emersion/go-sasl"}},
 	"internal/store":                   {ours: []string{"internal/mail"}, others: databases},
@@ -43,15 +43,18 @@ var rules = map[string]rule{
 	"internal/server/docs":             {others: []string{"github.com/gin-gonic/gin"}},
 	"internal/openapi":                 {others: []string{"github.com/swaggo/swag", "github.com/getkin/kin-openapi", "github.com/goccy/go-yaml"}},
 	"internal/openapi/contract":        {others: []string{"github.com/pb33f"}},
-	"internal/demo":                    {ours: []string{"api", "pkg/client", "internal/transport/transporttest"}, others: []string{"golang.org/x/text", "github.com/schollz/progressbar", "github.com/jhillyerd/enmime"}},
-	"internal/bench":                   {ours: []string{anything}, others: []string{anything}},
-	"cmd/facteur":                      {ours: []string{anything}, others: []string{"github.com/alecthomas/kong", "github.com/caarlos0/env"}},
+	// pgtest is for tests and the benchmark; it starts PostgreSQL with the environment that the tests were given.
+	"internal/pgtest":         {others: []string{"github.com/jackc/pgx"}},
+	"internal/transport/dial": {},
+	"internal/demo":           {ours: []string{"api", "pkg/client", "internal/transport/transporttest"}, others: []string{"golang.org/x/text", "github.com/schollz/progressbar", "github.com/jhillyerd/enmime"}},
+	"internal/bench":          {ours: []string{anything}, others: []string{anything}},
+	"cmd/facteur":             {ours: []string{anything}, others: []string{"github.com/alecthomas/kong", "github.com/caarlos0/env"}},
 }
 
 var (
 	databases = []string{
 		"gorm.io", "github.com/jackc/pgx", "modernc.org/sqlite", "github.com/pressly/goose", "github.com/oklog/ulid",
-		"github.com/tink-crypto/tink-go",
+		"github.com/tink-crypto/tink-go", "golang.org/x/sync",
 	}
 	queue = []string{"github.com/riverqueue/river"}
 )
@@ -119,7 +122,8 @@ func allowed(prefixes []string, path string) bool {
 func TestOnlyTheCommandReadsTheEnvironment(t *testing.T) {
 	reads := []string{"Getenv", "LookupEnv", "Environ", "ExpandEnv"}
 	for _, p := range ourPackages(t) {
-		if p.ImportPath == module+"/cmd/facteur" || p.ImportPath == module+"/internal/bench" {
+		switch strings.TrimPrefix(p.ImportPath, module+"/") {
+		case "cmd/facteur", "internal/bench", "internal/pgtest":
 			continue
 		}
 		files, err := filepath.Glob(filepath.Join(p.Dir, "*.go"))
