@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/outbox"
 	"github.com/winprest/facteur/internal/pgtest"
@@ -28,6 +30,8 @@ type farEnd struct {
 	openErr func(p *mail.Profile) error
 	// answer decides what becomes of a mail after commit; nil: it is accepted.
 	answer func(m *mail.Rendered) mail.Verdict
+	// stale says that a kept connection is found dead; a fresh one never is.
+	stale func() bool
 	// before runs in Send before commit.
 	before func(m *mail.Rendered)
 }
@@ -76,6 +80,7 @@ type farSession struct {
 	f       *farEnd
 	profile string
 	closed  bool
+	kept    bool // it has taken a mail before
 }
 
 func (s *farSession) Alive() bool { return true }
@@ -91,6 +96,10 @@ func (s *farSession) Close() error {
 }
 
 func (s *farSession) Send(ctx context.Context, m *mail.Rendered, commit func(context.Context) error) mail.Verdict {
+	if s.kept && s.f.stale != nil && s.f.stale() {
+		return mail.Verdict{Outcome: mail.OutcomeTemporary, Code: transport.CodeStale}
+	}
+	s.kept = true
 	if s.f.before != nil {
 		s.f.before(m)
 	}
@@ -234,6 +243,44 @@ func (h *house) message(id string) *store.Message {
 		h.t.Fatal(err)
 	}
 	return m
+}
+
+// expireLeases lets the database believe that no process has renewed its leases.
+func (h *house) expireLeases() {
+	h.t.Helper()
+	if err := h.store.Renew(context.Background(), h.tokens(), -time.Minute); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// tokens lists the lease tokens in use.
+func (h *house) tokens() []string {
+	h.t.Helper()
+	const query = `SELECT lease_token FROM messages WHERE lease_token IS NOT NULL UNION SELECT token FROM lanes WHERE token IS NOT NULL`
+	var out []string
+	var token string
+	if pool := h.store.Postgres(); pool != nil {
+		rows, err := pool.Query(context.Background(), query)
+		if err == nil {
+			_, err = pgx.ForEachRow(rows, []any{&token}, func() error { out = append(out, token); return nil })
+		}
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		return out
+	}
+	rows, err := h.store.SQLite().Query(query)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := rows.Scan(&token); err != nil {
+			h.t.Fatal(err)
+		}
+		out = append(out, token)
+	}
+	return out
 }
 
 // eventually polls until check is content.

@@ -26,7 +26,7 @@ const (
 	stateSQL = `SELECT id, job_id, profile_id, status, phase, priority, attempts, recipients, code, not_before, expires_at, coalesce(sent_at, 0)
 	FROM messages WHERE tenant_id = $1 AND id = $2`
 	changeSQL = `UPDATE messages SET status = $3, phase = '', lease_token = NULL, lease_until = NULL, recipients = $4, code = $5,
-	not_before = $6, expires_at = $7, sent_at = nullif($8, 0), updated_at = $9 WHERE tenant_id = $1 AND id = $2`
+	not_before = $6, expires_at = $7, sent_at = nullif(CAST($8 AS bigint), 0), updated_at = $9 WHERE tenant_id = $1 AND id = $2`
 	cancelable   = `(status IN ('queued', 'deferred') OR (status = 'sending' AND phase = 'claimed'))`
 	cancelJobSQL = `UPDATE messages SET status = 'canceled', phase = '', lease_token = NULL, lease_until = NULL, updated_at = $3
 	WHERE tenant_id = $1 AND job_id = $2 AND ` + cancelable

@@ -56,7 +56,8 @@ const (
 )
 
 // RingLanes wakes as many sleeping lanes of each profile as there are new messages. For a one-off mail, when every lane
-// is awake but the first still waits for its turn behind batches, the first is woken again with the higher priority.
+// is awake but the first still waits for its turn behind batches, the first is woken again with the higher priority. It is
+// ErrNotFound when a profile was deleted meanwhile.
 func (s *Store) RingLanes(ctx context.Context, tx *Tx, rings []Ring) ([]Wake, error) {
 	var wakes []Wake
 	for _, r := range rings {
@@ -86,6 +87,14 @@ func (tx *Tx) ring(ctx context.Context, r Ring) ([]Wake, error) {
 		if _, err := tx.PG.Exec(ctx, lockLaneZero, r.ProfileID); err != nil {
 			return nil, err
 		}
+	}
+	// Who deletes a profile locks the lane too, so this sees it.
+	stands, err := tx.ints(ctx, profileStands, profileStands, r.ProfileID)
+	if err != nil {
+		return nil, err
+	}
+	if len(stands) == 0 {
+		return nil, ErrNotFound
 	}
 	lanes, err := tx.ints(ctx, wakePostgres, wakeSQLite, r.ProfileID, r.Messages, awakeFor(r.Priority))
 	if err != nil {

@@ -48,7 +48,22 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err := open(ctx, c); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	if err := errors.Join(parseRows(s.db), parseRows(s.ro)); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	return s, nil
+}
+
+// parseRows has gorm read every row type before goroutines share it: its cache of them is filled without a lock.
+func parseRows(db *gorm.DB) error {
+	rows := []any{&tenantRow{}, &keyRow{}, &profileRow{}, &laneRow{}, &templateRow{}, &templateVersionRow{}, &attachmentRow{},
+		&idempotencyRow{}, &auditRow{}, &readRow{}, &attemptRow{}, &jobReadRow{}}
+	for _, row := range rows {
+		if err := (&gorm.Statement{DB: db}).Parse(row); err != nil {
+			return fmt.Errorf("store: %w", err)
+		}
+	}
+	return nil
 }
 
 func isPostgres(u string) bool {
