@@ -71,8 +71,9 @@ func (s *Store) RingLanes(ctx context.Context, tx *Tx, rings []Ring) ([]Wake, er
 }
 
 const (
-	lockLaneZero = `SELECT 1 FROM lanes WHERE profile_id = $1 AND lane = 0 FOR UPDATE`
-	wakePostgres = `UPDATE lanes SET awake = $3, rung_at = ` + nowPostgres + ` WHERE profile_id = $1 AND lane IN (
+	lockLaneZero  = `SELECT 1 FROM lanes WHERE profile_id = $1 AND lane = 0 FOR UPDATE`
+	profileStands = `SELECT 1 FROM sender_profiles WHERE id = $1 AND deleted_at IS NULL`
+	wakePostgres  = `UPDATE lanes SET awake = $3, rung_at = ` + nowPostgres + ` WHERE profile_id = $1 AND lane IN (
 	SELECT l.lane FROM lanes l JOIN sender_profiles p ON p.id = l.profile_id
 	WHERE l.profile_id = $1 AND l.lane < p.max_connections AND l.awake = 0 ORDER BY l.lane LIMIT $2) AND awake = 0 RETURNING lane`
 	wakeSQLite = `UPDATE lanes SET awake = $3, rung_at = ` + nowSQLite + ` WHERE profile_id = $1 AND lane IN (
@@ -88,7 +89,7 @@ func (tx *Tx) ring(ctx context.Context, r Ring) ([]Wake, error) {
 			return nil, err
 		}
 	}
-	// Who deletes a profile locks the lane too, so this sees it.
+	// The insert of a message holds off a deletion that comes later; one that came before is seen here.
 	stands, err := tx.ints(ctx, profileStands, profileStands, r.ProfileID)
 	if err != nil {
 		return nil, err
