@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/json"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
@@ -32,6 +33,10 @@ func (s *Server) listAuditEvents(c *gin.Context) error {
 		return err
 	}
 	return reply(c, http.StatusOK, listOf(l, func(e *store.AuditEvent) api.AuditEvent {
-		return api.AuditEvent{ID: e.ID, Actor: e.Actor, Action: e.Action, Subject: e.Subject, Detail: e.Detail, CreatedAt: e.CreatedAt}
+		detail := e.Detail
+		if len(detail) == 0 || string(detail) == "null" {
+			detail = json.RawMessage("{}") // nothing more to say, in the type that the contract gives it
+		}
+		return api.AuditEvent{ID: e.ID, Actor: e.Actor, Action: e.Action, Subject: e.Subject, Detail: detail, CreatedAt: e.CreatedAt}
 	}))
 }

@@ -86,6 +86,7 @@ func TestCheck(t *testing.T) {
 		"missing header":         {exchange{"POST", "/v1/things", `{"name":"x"}`, 201, nil, thing}, "lacks the header Location"},
 		"undocumented header":    {exchange{"GET", "/v1/things/a", "", 200, http.Header{"Etag": {`"1"`}}, thing}, "gives ETag"},
 		"took a bad request":     {exchange{"POST", "/v1/things", `{"name":"x","nom":1}`, 201, made, thing}, "does not allow"},
+		"took an unknown param":  {exchange{"GET", "/v1/things?q=1", "", 200, nil, "[]"}, "took the parameter q"},
 		"took a bad parameter":   {exchange{"GET", "/v1/things?limit=999", "", 200, nil, "[]"}, "does not allow"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,0 +1,564 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"mime/multipart"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/winprest/facteur/internal/mail"
+	"github.com/winprest/facteur/internal/openapi/contract"
+	"github.com/winprest/facteur/internal/outbox"
+	"github.com/winprest/facteur/internal/server/docs"
+	"github.com/winprest/facteur/internal/server/texts"
+	"github.com/winprest/facteur/internal/store"
+	"github.com/winprest/facteur/internal/transport"
+)
+
+// TestContract makes every documented call to the real handler on a real database, and holds every answer to openapi.yaml.
+// A documented call that it does not make, or a documented success that never comes, fails it.
+func TestContract(t *testing.T) {
+	w := newContractWorld(t)
+	w.tenants()
+	w.attachments()
+	w.profiles()
+	w.templates()
+	w.messagesAtRest()
+	w.jobs()
+	w.messagesOnTheirWay()
+	w.refusals()
+	for _, missing := range w.contract.Unseen() {
+		t.Errorf("%s is documented and was never answered", missing)
+	}
+}
+
+// The document has exactly the routes of the handler.
+func TestContractHasEveryRoute(t *testing.T) {
+	var doc struct {
+		Paths map[string]map[string]json.RawMessage `json:"paths"`
+	}
+	if err := json.Unmarshal(docs.Document(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	var documented, routed []string
+	for path, item := range doc.Paths {
+		for method := range item {
+			documented = append(documented, strings.ToUpper(method)+" "+path)
+		}
+	}
+	parameter := regexp.MustCompile(`:([a-z_]+)`)
+	for _, r := range new(Server).routes() {
+		routed = append(routed, r.method+" "+parameter.ReplaceAllString(r.path, "{$1}"))
+	}
+	slices.Sort(documented)
+	slices.Sort(routed)
+	if !slices.Equal(documented, routed) {
+		t.Errorf("documented:\n%s\nrouted:\n%s", strings.Join(documented, "\n"), strings.Join(routed, "\n"))
+	}
+}
+
+// The problems that the document shows as examples say what the service says.
+func TestContractExamplesAreTexts(t *testing.T) {
+	var doc any
+	if err := json.Unmarshal(docs.Document(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	var visit func(v any)
+	visit = func(v any) {
+		switch v := v.(type) {
+		case []any:
+			for _, sub := range v {
+				visit(sub)
+			}
+		case map[string]any:
+			code, _ := v["code"].(string)
+			title, _ := v["title"].(string)
+			detail, _ := v["detail"].(string)
+			if code != "" && title != "" && detail != "" {
+				seen++
+				params := map[string]string{"scope": "manage", "limit": "8 MiB", "expected": "application/json"}
+				if wantTitle, wantDetail := texts.Lookup("en", code, params); title != wantTitle || detail != wantDetail {
+					t.Errorf("the example of %s says\n%s: %s\nwant\n%s: %s", code, title, detail, wantTitle, wantDetail)
+				}
+			}
+			for _, sub := range v {
+				visit(sub)
+			}
+		}
+	}
+	visit(doc)
+	if seen < 5 {
+		t.Errorf("found only %d examples of problems", seen)
+	}
+}
+
+// contractFarEnd is a transport whose far end answers by the recipient's local part.
+type contractFarEnd struct{ name string }
+
+func (f contractFarEnd) Info() transport.Info { return transport.Info{Name: f.name} }
+
+func (f contractFarEnd) Check(_ context.Context, p *mail.Profile) []transport.CheckStep {
+	steps := []transport.CheckStep{{Name: "connect", OK: true, Reply: mail.Reply{Code: 220, Text: "mx.example ready"}}}
+	if p.OwnerRef == "broken" {
+		return append(steps, transport.CheckStep{Name: "login", Code: "connection_failed", Reply: mail.Reply{Code: 535, Enhanced: "5.7.8", Text: "no"}})
+	}
+	return steps
+}
+
+func (f contractFarEnd) Open(context.Context, *mail.Profile) (transport.Session, error) {
+	return contractSession{}, nil
+}
+
+type contractSession struct{}
+
+func (contractSession) Alive() bool  { return true }
+func (contractSession) Close() error { return nil }
+
+func (contractSession) Send(ctx context.Context, m *mail.Rendered, commit func(context.Context) error) mail.Verdict {
+	if err := commit(ctx); err != nil {
+		return mail.Verdict{Outcome: mail.OutcomeTemporary, Code: transport.CodeNotCommitted}
+	}
+	no := mail.Reply{Code: 550, Enhanced: "5.1.1", Text: "no such user"}
+	local, _, _ := strings.Cut(m.Envelope.To[0], "@")
+	switch local {
+	case "refused":
+		return mail.Verdict{
+			Outcome: mail.OutcomePermanent, Scope: mail.ScopeRecipient, Code: mail.CodePartlyRefused, Step: "rcpt", Reply: no,
+			Recipients: []mail.RecipientVerdict{{Address: m.Envelope.To[0], Outcome: mail.OutcomePermanent, Code: mail.CodePartlyRefused, Reply: no}},
+		}
+	case "later":
+		return mail.Verdict{Outcome: mail.OutcomeTemporary, Code: mail.CodeGreylisted, Step: "rcpt", Reply: mail.Reply{Code: 450, Text: "later"}}
+	case "unsure":
+		return mail.Verdict{Outcome: mail.OutcomeUncertain, Code: mail.CodeWorkerLost, Step: "final"}
+	}
+	return mail.Verdict{Outcome: mail.OutcomeSent, Step: "final", Reply: mail.Reply{Code: 250, Text: "queued as 4XyZ1"}, Evidence: "4XyZ1"}
+}
+
+// contractWorld is a service with its database, and what was made in it so far.
+type contractWorld struct {
+	*testing.T
+	contract *contract.Contract
+	server   *httptest.Server
+	outbox   *outbox.Outbox
+
+	operator, full, readOnly string // keys
+	attachment               string
+	user, company            string // profiles
+	template                 string
+	ids                      map[string]string // messages by the local part of their recipient
+}
+
+func newContractWorld(t *testing.T) *contractWorld {
+	t.Helper()
+	ctx := t.Context()
+	keys, err := store.NewKeyset()
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := store.Open(ctx, store.Config{URL: filepath.Join(t.TempDir(), "facteur.db"), Keyset: keys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := st.Migrate(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := outbox.Migrate(ctx, st); err != nil {
+		t.Fatal(err)
+	}
+	ways := transport.NewRegistry(contractFarEnd{"smtp"}, contractFarEnd{"sandbox"})
+	box, err := outbox.New(st, ways, outbox.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := box.Stop(context.WithoutCancel(ctx)); err != nil {
+			t.Error(err)
+		}
+	})
+	c, err := contract.Load(docs.Document())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &contractWorld{T: t, contract: c, outbox: box, ids: map[string]string{}}
+	api := New(Config{Store: st, Outbox: box, Transports: ways, Logger: slog.New(slog.DiscardHandler)})
+	w.server = httptest.NewServer(c.Handler(t, api))
+	t.Cleanup(w.server.Close)
+	if _, w.operator, err = st.CreateKey(ctx, "", "operator", []store.Scope{store.ScopeOperator}); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// contractCall is one call.
+type contractCall struct {
+	key, method, path string
+	body              any // a string or bytes go as they are, everything else as JSON
+	header            http.Header
+}
+
+// contractAnswer is the answer to it.
+type contractAnswer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// do makes a call and fails the test when the answer's status is not the wanted one.
+func (w *contractWorld) do(want int, call contractCall) contractAnswer {
+	w.Helper()
+	var body io.Reader
+	header := call.header.Clone()
+	if header == nil {
+		header = http.Header{}
+	}
+	switch b := call.body.(type) {
+	case nil:
+	case string:
+		body = strings.NewReader(b)
+	case []byte:
+		body = bytes.NewReader(b)
+	default:
+		j, err := json.Marshal(b)
+		if err != nil {
+			w.Fatal(err)
+		}
+		body = bytes.NewReader(j)
+	}
+	if body != nil && header.Get("Content-Type") == "" {
+		header.Set("Content-Type", "application/json")
+	}
+	req, err := http.NewRequestWithContext(w.Context(), call.method, w.server.URL+call.path, body)
+	if err != nil {
+		w.Fatal(err)
+	}
+	req.Header = header
+	if call.key != "" {
+		req.Header.Set("Authorization", "Bearer "+call.key)
+	}
+	req.Header.Set("Accept-Language", "nl-BE, fr;q=0.5")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer resp.Body.Close()
+	got, err := io.ReadAll(resp.Body)
+	if err != nil {
+		w.Fatal(err)
+	}
+	if resp.StatusCode != want {
+		w.Fatalf("%s %s: %d, want %d\n%s", call.method, call.path, resp.StatusCode, want, got)
+	}
+	if bytes.Contains(got, []byte("Er is een probleem opgetreden")) {
+		w.Errorf("%s %s: a code without texts: %s", call.method, call.path, got)
+	}
+	return contractAnswer{resp.StatusCode, resp.Header, got}
+}
+
+func (w *contractWorld) get(path string) contractAnswer {
+	w.Helper()
+	return w.do(200, contractCall{key: w.full, method: "GET", path: path})
+}
+
+func (w *contractWorld) post(want int, path string, body any) contractAnswer {
+	w.Helper()
+	return w.do(want, contractCall{key: w.full, method: "POST", path: path, body: body})
+}
+
+// refuse makes a call that must end in a problem with the code, for the whole or for a field.
+func (w *contractWorld) refuse(status int, code string, call contractCall) {
+	w.Helper()
+	a := w.do(status, call)
+	var p struct {
+		Code   string
+		Errors []struct{ Code string }
+	}
+	a.into(w, &p)
+	if p.Code != code && !slices.ContainsFunc(p.Errors, func(e struct{ Code string }) bool { return e.Code == code }) {
+		w.Errorf("%s %s: %s, want code %s", call.method, call.path, a.body, code)
+	}
+}
+
+func (a contractAnswer) into(w *contractWorld, v any) {
+	w.Helper()
+	if err := json.Unmarshal(a.body, v); err != nil {
+		w.Fatalf("%v: %s", err, a.body)
+	}
+}
+
+// text is the string at a field of the answer.
+func (a contractAnswer) text(w *contractWorld, field string) string {
+	w.Helper()
+	var m map[string]any
+	a.into(w, &m)
+	s, _ := m[field].(string)
+	return s
+}
+
+type object = map[string]any
+
+func (w *contractWorld) tenants() {
+	named := contractCall{key: w.operator, method: "POST", path: "/v1/tenants", body: object{"name": "Zoë SRL"}, header: http.Header{"Idempotency-Key": {"t1"}}}
+	tenant := w.do(201, named).text(w, "id")
+	w.do(200, contractCall{key: w.operator, method: "GET", path: "/v1/tenants"})
+	w.do(200, contractCall{key: w.operator, method: "GET", path: "/v1/tenants/" + tenant})
+
+	keys := "/v1/tenants/" + tenant + "/api-keys"
+	key := func(scopes ...string) (id, secret string) {
+		a := w.do(201, contractCall{key: w.operator, method: "POST", path: keys, body: object{"name": "key", "scopes": scopes}})
+		return a.text(w, "id"), a.text(w, "key")
+	}
+	_, w.full = key("send", "read", "manage")
+	_, w.readOnly = key("read")
+	spare, _ := key("read")
+	w.do(200, contractCall{key: w.operator, method: "GET", path: keys})
+	w.do(204, contractCall{key: w.operator, method: "DELETE", path: keys + "/" + spare})
+	w.do(200, contractCall{key: w.operator, method: "GET", path: keys})
+}
+
+func (w *contractWorld) attachments() {
+	upload := contractCall{
+		key: w.full, method: "POST", path: "/v1/attachments?filename=2026-0042.pdf&kind=invoice_pdf", body: "%PDF-1.7\n",
+		header: http.Header{"Content-Type": {"application/pdf"}, "Idempotency-Key": {"a1"}},
+	}
+	first := w.do(201, upload)
+	if again := w.do(201, upload); again.header.Get("Idempotent-Replayed") != "true" || !bytes.Equal(again.body, first.body) {
+		w.Errorf("the repeated upload: %v %s", again.header, again.body)
+	}
+	w.attachment = first.text(w, "id")
+
+	var form bytes.Buffer
+	m := multipart.NewWriter(&form)
+	if err := m.WriteField("kind", "ubl"); err != nil {
+		w.Fatal(err)
+	}
+	part, err := m.CreateFormFile("file", "2026-0042.xml")
+	if err != nil {
+		w.Fatal(err)
+	}
+	if _, err := io.WriteString(part, "<Invoice/>"); err != nil {
+		w.Fatal(err)
+	}
+	if err := m.Close(); err != nil {
+		w.Fatal(err)
+	}
+	w.do(201, contractCall{
+		key: w.full, method: "POST", path: "/v1/attachments", body: form.Bytes(), header: http.Header{"Content-Type": {m.FormDataContentType()}},
+	})
+
+	w.get("/v1/attachments/" + w.attachment)
+	content := w.get("/v1/attachments/" + w.attachment + "/content")
+	w.do(304, contractCall{
+		key: w.full, method: "GET", path: "/v1/attachments/" + w.attachment + "/content",
+		header: http.Header{"If-None-Match": {content.header.Get("ETag")}},
+	})
+}
+
+func (w *contractWorld) profiles() {
+	profile := func(level, owner string) contractAnswer {
+		return w.post(201, "/v1/sender-profiles", object{
+			"level": level, "owner_ref": owner, "default": true, "transport": "smtp",
+			"from":        object{"name": "Zoë SRL", "address": "invoices@zoe.example"},
+			"reply_to":    []any{object{"address": "office@zoe.example"}},
+			"signatures":  object{"fr": object{"text": "Zoë SRL"}},
+			"attachments": []any{object{"attachment_id": w.attachment, "languages": []string{"nl"}}},
+			"smtp":        object{"host": "smtp.zoe.example", "username": "invoices", "password": "correct horse"},
+		})
+	}
+	made := profile("user", "jdupont")
+	w.user = made.text(w, "id")
+	w.company = profile("company", "C001").text(w, "id")
+	broken := profile("user", "broken").text(w, "id")
+
+	list := w.get("/v1/sender-profiles?limit=1&level=user")
+	w.get("/v1/sender-profiles?limit=1&level=user&cursor=" + list.text(w, "next_cursor"))
+	one := "/v1/sender-profiles/" + w.user
+	tag := w.get(one).header.Get("ETag")
+	w.do(304, contractCall{key: w.full, method: "GET", path: one, header: http.Header{"If-None-Match": {tag}}})
+	patched := w.do(200, contractCall{
+		key: w.full, method: "PATCH", path: one, header: http.Header{"If-Match": {tag}},
+		body: object{"name": "Jean", "reply_to": nil, "signatures": object{"fr": nil, "nl": object{"html": "<p>Zoë</p>"}}, "smtp": object{"port": nil, "password": "new horse"}},
+	})
+	if bytes.Contains(patched.body, []byte("horse")) {
+		w.Errorf("a password is shown: %s", patched.body)
+	}
+	w.refuse(412, "version_mismatch", contractCall{key: w.full, method: "PATCH", path: one, header: http.Header{"If-Match": {tag}}, body: object{"name": "Jan"}})
+	w.post(200, one+"/check", nil)
+	w.post(200, "/v1/sender-profiles/"+broken+"/check", nil)
+	w.post(202, one+"/test-message", object{"to": object{"address": "jean@zoe.example"}, "language": "fr"})
+	w.do(204, contractCall{key: w.full, method: "DELETE", path: "/v1/sender-profiles/" + broken})
+	w.refuse(409, "profile_in_use", contractCall{key: w.full, method: "DELETE", path: one})
+	w.refuse(422, "address_invalid", contractCall{key: w.full, method: "POST", path: "/v1/sender-profiles", body: object{
+		"level": "user", "owner_ref": "x", "transport": "sandbox", "from": object{"address": "no address"},
+	}})
+}
+
+func (w *contractWorld) templates() {
+	made := w.post(201, "/v1/templates", object{
+		"name": "Invoices", "document_type": "invoice", "default": true, "default_language": "fr", "tokens": []string{"MONTANT"},
+		"translations": object{
+			"fr": object{"subject": "Facture NUMFACT", "text": "Bonjour NOMCLIENT, MONTANT", "html": "<p>Bonjour NOMCLIENT, MONTANT</p>"},
+			"nl": object{"subject": "Factuur NUMFACT", "text": "Dag NOMCLIENT, MONTANT"},
+		},
+	})
+	w.template = made.text(w, "id")
+	one := "/v1/templates/" + w.template
+	w.get("/v1/templates?document_type=invoice&limit=5")
+	tag := w.get(one).header.Get("ETag")
+	w.do(304, contractCall{key: w.full, method: "GET", path: one, header: http.Header{"If-None-Match": {tag}}})
+	w.do(200, contractCall{key: w.full, method: "PATCH", path: one, header: http.Header{"If-Match": {tag}}, body: object{"name": "Invoices 2026", "company_ref": nil}})
+	w.get(one + "?version=1")
+	w.do(200, contractCall{key: w.full, method: "PUT", path: one + "/translations/en", body: object{"subject": "Invoice NUMFACT", "text": "Dear NOMCLIENT, MONTANT"}})
+	w.do(200, contractCall{key: w.full, method: "DELETE", path: one + "/translations/en"})
+	w.refuse(409, "default_language_kept", contractCall{key: w.full, method: "DELETE", path: one + "/translations/fr"})
+	for _, format := range []string{"", "?format=html", "?format=text", "?format=eml"} {
+		w.post(200, one+"/preview"+format, object{"language": "fr-BE", "client": object{"name": "Café Zoë"}})
+	}
+	w.get("/v1/template-tokens")
+	spare := w.post(201, "/v1/templates", object{"document_type": "quote", "translations": object{"fr": object{"subject": "Offre", "text": "Voici"}}})
+	w.do(204, contractCall{key: w.full, method: "DELETE", path: "/v1/templates/" + spare.text(w, "id")})
+	w.refuse(422, "translations_missing", contractCall{key: w.full, method: "POST", path: "/v1/templates", body: object{"document_type": "quote", "translations": object{}}})
+}
+
+func (w *contractWorld) invoice(to string) object {
+	return object{
+		"to": []any{object{"name": "Café Zoë", "address": to + "@zoe.example"}}, "language": "fr-BE",
+		"document": object{"type": "invoice", "number": "2026/0042", "date": "2026-11-23"}, "client": object{"ref": "C1", "name": "Café Zoë"},
+		"tokens": object{"MONTANT": "1.210,00 €"}, "attachments": []any{object{"id": w.attachment}}, "external_id": to,
+		"tags": []string{"november"}, "metadata": object{"dossier": "17"},
+	}
+}
+
+// messagesAtRest are accepted while nothing is sent.
+func (w *contractWorld) messagesAtRest() {
+	for _, to := range []string{"good", "refused", "later", "unsure", "stopped"} {
+		body := w.invoice(to)
+		body["user_ref"] = "jdupont"
+		call := contractCall{key: w.full, method: "POST", path: "/v1/messages", body: body, header: http.Header{"Idempotency-Key": {"m-" + to}}}
+		first := w.do(202, call)
+		if again := w.do(202, call); again.header.Get("Idempotent-Replayed") != "true" || !bytes.Equal(again.body, first.body) {
+			w.Errorf("the repeated message: %v %s", again.header, again.body)
+		}
+		w.ids[to] = first.text(w, "id")
+		body["language"] = "nl"
+		w.refuse(422, "idempotency_key_reused", call)
+	}
+	own := w.post(202, "/v1/messages", object{
+		"sender_profile_id": w.user, "to": []any{object{"address": "own@zoe.example"}}, "cc": []any{object{"address": "copy@zoe.example"}},
+		"subject": "Hello", "html": "<p>Hello</p>", "in_reply_to": w.ids["good"], "headers": []any{object{"name": "X-Dossier", "value": "17"}},
+		"attachments": []any{object{"filename": "a.txt", "content": "aGVsbG8="}}, "send_at": time.Now().Add(time.Hour).UTC().Format(time.RFC3339),
+	})
+	w.get("/v1/messages/" + own.text(w, "id"))
+	w.get("/v1/messages/" + own.text(w, "id") + "/raw")
+	w.get("/v1/messages?limit=2&status=queued")
+	w.get("/v1/messages?external_id=good")
+	w.post(200, "/v1/messages/"+w.ids["stopped"]+"/cancel", nil)
+	w.refuse(409, "not_failed", contractCall{key: w.full, method: "POST", path: "/v1/messages/" + w.ids["good"] + "/retry"})
+	w.refuse(409, "not_uncertain", contractCall{key: w.full, method: "POST", path: "/v1/messages/" + w.ids["good"] + "/resolve", body: object{"as": "sent"}})
+	body := w.invoice("unfilled")
+	body["user_ref"] = "jdupont"
+	delete(body, "tokens")
+	w.refuse(422, "token_unfilled", contractCall{key: w.full, method: "POST", path: "/v1/messages", body: body})
+}
+
+func (w *contractWorld) jobs() {
+	var messages []any
+	for i := range 3 {
+		messages = append(messages, w.invoice(fmt.Sprintf("job%d", i)))
+	}
+	job := w.do(202, contractCall{
+		key: w.full, method: "POST", path: "/v1/send-jobs", header: http.Header{"Idempotency-Key": {"j1"}},
+		body: object{"company_ref": "C001", "name": "Invoices of November", "external_id": "b1", "messages": messages},
+	}).text(w, "id")
+	w.get("/v1/send-jobs?limit=2")
+	w.get("/v1/send-jobs/" + job)
+	w.get("/v1/send-jobs/" + job + "/messages?limit=2&status=queued")
+	w.post(200, "/v1/send-jobs/"+job+"/cancel", nil)
+	w.get("/v1/send-jobs/" + job)
+}
+
+// messagesOnTheirWay are sent, and end in every state.
+func (w *contractWorld) messagesOnTheirWay() {
+	if err := w.outbox.Start(w.Context()); err != nil {
+		w.Fatal(err)
+	}
+	for to, status := range map[string]string{"good": "sent", "refused": "failed", "later": "deferred", "unsure": "uncertain", "stopped": "canceled"} {
+		w.until("/v1/messages/"+w.ids[to], status)
+		w.get("/v1/messages/" + w.ids[to] + "/attempts")
+	}
+	w.get("/v1/messages/" + w.ids["good"] + "/raw")
+	w.get("/v1/messages?status=failed")
+	w.refuse(409, "too_late_to_cancel", contractCall{key: w.full, method: "POST", path: "/v1/messages/" + w.ids["good"] + "/cancel"})
+	w.post(200, "/v1/messages/"+w.ids["refused"]+"/retry", nil)
+	w.post(200, "/v1/messages/"+w.ids["unsure"]+"/resolve", object{"as": "sent", "note": "The client has it."})
+	w.get("/v1/send-jobs")
+	w.get("/v1/audit-events")
+}
+
+// until asks for a message again and again until it has the status.
+func (w *contractWorld) until(path, status string) {
+	w.Helper()
+	const patience = 20 * time.Second
+	deadline := time.Now().Add(patience)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for got := ""; got != status; <-tick.C {
+		if got = w.get(path).text(w, "status"); got != status && time.Now().After(deadline) {
+			w.Fatalf("%s is still %s after %s, want %s", path, got, patience, status)
+		}
+	}
+}
+
+// refusals are the problems that every operation can answer with.
+func (w *contractWorld) refusals() {
+	message := "/v1/messages"
+	for status, call := range map[string]contractCall{
+		"401 unauthorized":             {method: "GET", path: message},
+		"403 forbidden_scope":          {key: w.readOnly, method: "POST", path: message, body: object{}},
+		"404 not_found":                {key: w.full, method: "GET", path: "/v1/messages/msg_01kbvf8q3d9x5t2m7n4c6w1e0z"},
+		"405 method_not_allowed":       {key: w.full, method: "PUT", path: message},
+		"400 json_malformed":           {key: w.full, method: "POST", path: message, body: `{"to": [`},
+		"400 idempotency_key_invalid":  {key: w.full, method: "POST", path: message, body: object{}, header: http.Header{"Idempotency-Key": {strings.Repeat("k", 256)}}},
+		"415 media_type_unsupported":   {key: w.full, method: "POST", path: message, body: "x", header: http.Header{"Content-Type": {"text/plain"}}},
+		"413 body_too_large":           {key: w.full, method: "POST", path: "/v1/templates", body: strings.Repeat(" ", 9<<20)},
+		"422 field_unknown":            {key: w.full, method: "POST", path: message, body: object{"recipient": "x"}},
+		"422 field_type":               {key: w.full, method: "POST", path: message, body: object{"to": 5}},
+		"422 field_required":           {key: w.full, method: "POST", path: message, body: object{}},
+		"422 cursor_invalid":           {key: w.full, method: "GET", path: message + "?cursor=x"},
+		"422 number_range":             {key: w.full, method: "GET", path: message + "?limit=201"},
+		"422 sender_profile_not_found": {key: w.full, method: "POST", path: message, body: w.invoiceFrom("nobody")},
+	} {
+		var want int
+		var code string
+		if _, err := fmt.Sscan(status, &want, &code); err != nil {
+			w.Fatal(err)
+		}
+		w.refuse(want, code, call)
+	}
+	w.do(404, contractCall{key: w.full, method: "GET", path: "/v1/nothing"})
+	w.do(200, contractCall{method: "GET", path: "/healthz"})
+	w.do(200, contractCall{method: "GET", path: "/readyz"})
+}
+
+func (w *contractWorld) invoiceFrom(user string) object {
+	body := maps.Clone(w.invoice("good"))
+	body["user_ref"] = user
+	return body
+}
