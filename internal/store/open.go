@@ -103,8 +103,14 @@ func (s *Store) openPostgres(ctx context.Context, c Config) error {
 	return nil
 }
 
-// durable makes a commit mean "on disk" where a server or role was set up otherwise. Stronger settings stay.
+// durable makes a commit mean "on disk" where a server or role was set up otherwise (stronger settings stay), and has every
+// statement use its index. Statements are planned once for each connection, often while the tables are still small, and a
+// plan that reads a small table whole would be kept when it has grown.
 func durable(ctx context.Context, conn *pgx.Conn) error {
+	const byIndex = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off"
+	if _, err := conn.Exec(ctx, byIndex); err != nil {
+		return err
+	}
 	var level string
 	if err := conn.QueryRow(ctx, "SHOW synchronous_commit").Scan(&level); err != nil {
 		return err
