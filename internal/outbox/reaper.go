@@ -2,12 +2,19 @@ package outbox
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/store"
+)
+
+const (
+	tidyEvery         = 10 * time.Minute
+	keepIdempotency   = 30 * 24 * time.Hour // as the API promises
+	keepUnfinishedFor = 24 * time.Hour      // uploads that nobody completed
 )
 
 // patience is how long a wake-up may be under way before its lane is taken to be forgotten.
@@ -17,16 +24,30 @@ const patience = 30 * time.Second
 func (o *Outbox) reap() {
 	ticker := time.NewTicker(o.cfg.Sweep)
 	defer ticker.Stop()
+	tidy := time.NewTicker(tidyEvery)
+	defer tidy.Stop()
 	for {
 		select {
 		case <-o.stopping:
 			return
+		case <-tidy.C:
+			if err := o.tidy(o.background); err != nil && o.background.Err() == nil {
+				o.log.Error("tidy", "error", err)
+			}
+			continue
 		case <-ticker.C:
 		}
 		if err := o.Sweep(o.background); err != nil && o.background.Err() == nil {
 			o.log.Error("sweep", "error", err)
 		}
 	}
+}
+
+// tidy throws away what nobody can ask for any more.
+func (o *Outbox) tidy(ctx context.Context) error {
+	_, err1 := o.store.SweepIdempotency(ctx, keepIdempotency)
+	_, err2 := o.store.SweepUploads(ctx, keepUnfinishedFor)
+	return errors.Join(err1, err2)
 }
 
 // Sweep is one look of the reaper: give back the claims of dead processes, declare uncertain what they were handing over,
