@@ -281,7 +281,8 @@ func attachmentOf(a *store.Attachment) api.Attachment {
 //	@Param			id				path		string	true	"Id of the attachment."
 //	@Param			If-None-Match	header		string	false	"-"
 //	@Success		200				{file}		binary
-//	@Header			200				{string}	ETag	"-"
+//	@Header			200				{string}	ETag				"-"
+//	@Header			200				{string}	Content-Disposition	"The name it was uploaded with."
 //	@Success		304				"The caller has the file."
 //	@Router			/v1/attachments/{id}/content [get]
 func (s *Server) getAttachmentContent(c *gin.Context) error {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -217,23 +218,18 @@ func (r *reader) object(v reflect.Value, p *plan) error {
 	var seen uint64
 	err := r.members(func(name []byte) error {
 		i, ok := p.byName[string(name)]
-		r.path = append(r.path, step{name: string(name)})
-		defer func() { r.path = r.path[:len(r.path)-1] }()
 		if !ok {
+			r.path = append(r.path, step{name: string(name)})
 			r.problem(codeFieldUnknown)
-			return r.skip(0)
-		}
-		if seen&(1<<i) != 0 {
-			r.problem(codeFieldDuplicate)
-			return r.skip(0)
+			err := r.skip(0)
+			r.path = r.path[:len(r.path)-1]
+			return err
 		}
 		f := &p.fields[i]
-		r.path[len(r.path)-1].name = f.name
-		if r.next() == 'n' && !r.patch {
-			return r.literal("null")
-		}
-		seen |= 1 << i
-		return r.value(v.FieldByIndex(f.index), f.plan, &f.rules)
+		r.path = append(r.path, step{name: f.name})
+		err := r.member(v, f, &seen, 1<<i)
+		r.path = r.path[:len(r.path)-1]
+		return err
 	})
 	if err != nil {
 		return err
@@ -245,6 +241,22 @@ func (r *reader) object(v reflect.Value, p *plan) error {
 		}
 	}
 	return nil
+}
+
+// member reads the value of a field.
+func (r *reader) member(v reflect.Value, f *field, seen *uint64, bit uint64) error {
+	if *seen&bit != 0 {
+		r.problem(codeFieldDuplicate)
+		return r.skip(0)
+	}
+	if r.next() == 'n' && !r.patch {
+		return r.literal("null")
+	}
+	*seen |= bit
+	if len(f.index) == 1 {
+		return r.value(v.Field(f.index[0]), f.plan, &f.rules)
+	}
+	return r.value(v.FieldByIndex(f.index), f.plan, &f.rules)
 }
 
 // members reads an object and gives each name; the callback reads the value.
@@ -463,7 +475,7 @@ func (r *reader) time(v reflect.Value, s []byte) {
 }
 
 func (r *reader) str(v reflect.Value, s []byte, ru *rules) {
-	if ru.required && ru.text != textRaw && strings.TrimSpace(string(s)) == "" {
+	if ru.required && ru.text != textRaw && len(bytes.TrimSpace(s)) == 0 {
 		r.problem(mail.CodeFieldRequired)
 		return
 	}

@@ -224,6 +224,7 @@ func attemptOf(lang string, a *store.Attempt) api.Attempt {
 //	@Produce		message/rfc822
 //	@Param			id	path		string	true	"Id of the message."
 //	@Success		200	{file}		binary
+//	@Header			200	{string}	Content-Disposition	"A file name for it."
 //	@Router			/v1/messages/{id}/raw [get]
 func (s *Server) getRawMessage(c *gin.Context) error {
 	id, err := pathID(c, "id")
