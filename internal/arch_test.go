@@ -46,9 +46,9 @@ var rules = map[string]rule{
 	// pgtest is for tests and the benchmark; it starts PostgreSQL with the environment that the tests were given.
 	"internal/pgtest":         {others: []string{"github.com/jackc/pgx"}},
 	"internal/transport/dial": {},
-	"internal/demo":           {ours: []string{"api", "pkg/client", "internal/transport/transporttest"}, others: []string{"golang.org/x/text", "github.com/schollz/progressbar", "github.com/jhillyerd/enmime"}},
+	"internal/demo":           {ours: []string{"api", "pkg/client"}, others: []string{"golang.org/x/text", "github.com/schollz/progressbar", "github.com/emersion/go-smtp"}},
 	"internal/bench":          {ours: []string{anything}, others: []string{anything}},
-	"cmd/facteur":             {ours: []string{anything}, others: []string{"github.com/alecthomas/kong", "github.com/caarlos0/env"}},
+	"cmd/facteur":             {ours: []string{anything}, others: []string{"github.com/alecthomas/kong", "github.com/caarlos0/env", "golang.org/x/term"}},
 }
 
 var (

@@ -14,24 +14,68 @@ import (
 	"github.com/caarlos0/env/v11"
 
 	"github.com/winprest/facteur/internal/mail"
+	"github.com/winprest/facteur/internal/transport/dial"
 )
 
 // config is everything that the environment says, and the only place where it is read. The zero environment works: SQLite
 // beside the process, on loopback. A field of type mail.Secret may also come from a file named by NAME_FILE, as container
 // and systemd secrets do.
 type config struct {
-	Env           string         `env:"FACTEUR_ENV" envDefault:"development" doc:"production refuses to start without a keyset"`
-	DatabaseURL   mail.Secret    `env:"FACTEUR_DATABASE_URL" envDefault:"facteur.db" doc:"a path for SQLite, or postgres://user:password@host/name"`
-	Keyset        mail.Secret    `env:"FACTEUR_KEYSET" doc:"Tink AEAD keyset (JSON) that seals stored credentials; SQLite makes one beside its file"`
-	Listen        string         `env:"FACTEUR_LISTEN" envDefault:"127.0.0.1:8025" doc:"address and port of the HTTP API"`
-	HELO          string         `env:"FACTEUR_HELO" doc:"name given to SMTP servers; default: the host's name"`
-	AllowNetworks []netip.Prefix `env:"FACTEUR_ALLOW_NETWORKS" doc:"private networks that profiles may connect to, such as 10.0.0.0/8,::1/128"`
-	LogLevel      slog.Level     `env:"FACTEUR_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
-	LogFormat     string         `env:"FACTEUR_LOG_FORMAT" envDefault:"text" doc:"text or json"`
-	StopTimeout   time.Duration  `env:"FACTEUR_STOP_TIMEOUT" envDefault:"30s" doc:"how long a stop waits for hand-overs in flight"`
+	Env           string        `env:"FACTEUR_ENV" envDefault:"development" doc:"production refuses to start without a keyset"`
+	DatabaseURL   mail.Secret   `env:"FACTEUR_DATABASE_URL" envDefault:"facteur.db" doc:"a path for SQLite, or postgres://user:password@host/name"`
+	Keyset        mail.Secret   `env:"FACTEUR_KEYSET" doc:"Tink AEAD keyset (JSON) that seals stored credentials; SQLite makes one beside its file"`
+	Listen        string        `env:"FACTEUR_LISTEN" envDefault:"127.0.0.1:8025" doc:"address and port of the HTTP API"`
+	HELO          string        `env:"FACTEUR_HELO" doc:"name given to SMTP servers; default: the host's name"`
+	AllowNetworks networks      `env:"FACTEUR_ALLOW_NETWORKS" doc:"networks besides the public ones that profiles may connect to: private, loopback, or ranges such as 10.0.0.0/8"`
+	Workers       int           `env:"FACTEUR_WORKERS" envDefault:"64" doc:"connections to mail servers that this process works at once"`
+	MaxWait       time.Duration `env:"FACTEUR_MAX_WAIT" envDefault:"48h" doc:"how long a mail may stay deferred before it fails"`
+	Lease         time.Duration `env:"FACTEUR_LEASE" envDefault:"60s" doc:"how long the mail of a process that died stays with it before another takes it over"`
+	MaxAttachment int64         `env:"FACTEUR_MAX_ATTACHMENT" envDefault:"26214400" doc:"largest uploaded file, in bytes"`
+	MaxSendBody   int64         `env:"FACTEUR_MAX_SEND_BODY" envDefault:"25165824" doc:"largest JSON body of a message or a send job, in bytes"`
+	MaxBuffered   int64         `env:"FACTEUR_MAX_BUFFERED" envDefault:"268435456" doc:"most bytes of JSON bodies held at once; above it requests get 429"`
+	LogLevel      slog.Level    `env:"FACTEUR_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
+	LogFormat     string        `env:"FACTEUR_LOG_FORMAT" envDefault:"text" doc:"text or json"`
+	StopTimeout   time.Duration `env:"FACTEUR_STOP_TIMEOUT" envDefault:"30s" doc:"how long a stop waits for hand-overs in flight"`
+
+	keysetFile string // where Keyset came from, when it was a file
 }
 
-const fileSuffix = "_FILE"
+// networks is a list of ranges with two names for the usual ones.
+type networks []netip.Prefix
+
+// UnmarshalText reads names and ranges separated by commas.
+func (n *networks) UnmarshalText(text []byte) error {
+	for word := range strings.SplitSeq(string(text), ",") {
+		switch word = strings.TrimSpace(word); word {
+		case "":
+		case "private":
+			*n = append(*n, dial.Private()...)
+		case "loopback":
+			*n = append(*n, dial.Loopback()...)
+		default:
+			p, err := netip.ParsePrefix(word)
+			if err != nil {
+				return fmt.Errorf("%q is none of private, loopback or a range such as 10.0.0.0/8", word)
+			}
+			*n = append(*n, p)
+		}
+	}
+	return nil
+}
+
+func (n networks) String() string {
+	list := make([]string, len(n))
+	for i, p := range n {
+		list[i] = p.String()
+	}
+	return strings.Join(list, ",")
+}
+
+const (
+	fileSuffix  = "_FILE"
+	production  = "production"
+	development = "development"
+)
 
 // readConfig reads the configuration from environ, a list of NAME=value. Every mistake is in the error, and no secret.
 func readConfig(environ []string) (config, error) {
@@ -52,18 +96,18 @@ func readConfig(environ []string) (config, error) {
 		}
 		vars[f.name] = strings.TrimSpace(string(b))
 	}
-	var c config
+	c := config{keysetFile: vars["FACTEUR_KEYSET"+fileSuffix]}
 	if err := env.ParseWithOptions(&c, env.Options{Environment: vars}); err != nil {
 		errs = append(errs, err)
 	}
-	if c.Env != "development" && c.Env != "production" {
+	if c.Env != development && c.Env != production {
 		errs = append(errs, fmt.Errorf("FACTEUR_ENV is %q: it must be development or production", c.Env))
 	}
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		errs = append(errs, fmt.Errorf("FACTEUR_LOG_FORMAT is %q: it must be text or json", c.LogFormat))
 	}
-	if strings.Contains(string(c.DatabaseURL), "://") && !c.postgres() {
-		errs = append(errs, errors.New("FACTEUR_DATABASE_URL must be a path or start with postgres://"))
+	if u := string(c.DatabaseURL); strings.Contains(u, "://") && !c.postgres() && !strings.HasPrefix(u, "sqlite:") {
+		errs = append(errs, errors.New("FACTEUR_DATABASE_URL must be a path, or start with sqlite: or postgres://"))
 	}
 	return c, errors.Join(errs...)
 }
@@ -73,6 +117,14 @@ func (c config) postgres() bool {
 	u := string(c.DatabaseURL)
 	return strings.HasPrefix(u, "postgres://") || strings.HasPrefix(u, "postgresql://")
 }
+
+// sqlitePath is the file of the SQLite database.
+func (c config) sqlitePath() string {
+	return strings.TrimPrefix(strings.TrimPrefix(string(c.DatabaseURL), "sqlite:"), "//")
+}
+
+// embeddedKeysetPath is where the keyset of the SQLite database is when the environment gives none.
+func (c config) embeddedKeysetPath() string { return c.sqlitePath() + ".keyset" }
 
 func (c config) logger(w io.Writer) *slog.Logger {
 	opts := &slog.HandlerOptions{Level: c.LogLevel}
@@ -90,12 +142,12 @@ type configField struct {
 
 func configFields() []configField {
 	t := reflect.TypeFor[config]()
-	fields := make([]configField, t.NumField())
-	for i := range fields {
+	var fields []configField
+	for i := range t.NumField() {
 		f := t.Field(i)
-		fields[i] = configField{
-			index: i, name: f.Tag.Get("env"), def: f.Tag.Get("envDefault"), doc: f.Tag.Get("doc"),
-			secret: f.Type == reflect.TypeFor[mail.Secret](),
+		if name, ok := f.Tag.Lookup("env"); ok {
+			secret := f.Type == reflect.TypeFor[mail.Secret]()
+			fields = append(fields, configField{index: i, name: name, def: f.Tag.Get("envDefault"), doc: f.Tag.Get("doc"), secret: secret})
 		}
 	}
 	return fields
@@ -105,7 +157,11 @@ func configFields() []configField {
 func (c config) writeTable(w io.Writer) {
 	v := reflect.ValueOf(c)
 	for _, f := range configFields() {
-		fmt.Fprintf(w, "%-24s %-26v %s\n", f.name, v.Field(f.index).Interface(), f.doc)
+		value := fmt.Sprint(v.Field(f.index).Interface())
+		if f.name == "FACTEUR_DATABASE_URL" && !c.postgres() {
+			value = string(c.DatabaseURL)
+		}
+		fmt.Fprintf(w, "%-23s %-16s %s\n", f.name, value, f.doc)
 	}
 }
 

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/winprest/facteur/internal/outbox"
+	"github.com/winprest/facteur/internal/server"
+	"github.com/winprest/facteur/internal/store"
+)
+
+type serveCmd struct {
+	NoWorkers bool `help:"Only accept mail; other processes on the same database send it."`
+	Migrate   bool `help:"Bring a PostgreSQL schema up to date first. SQLite's always is."`
+}
+
+func (c serveCmd) Run(a *app) error {
+	s, err := a.start(options{listen: a.config.Listen, workers: !c.NoWorkers, migrate: c.Migrate})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stdout, "Facteur listens on %s (documentation: %s/docs)\n", s.url(), s.url())
+	a.welcome(s.store, s.log)
+	return s.runUntil(a.ctx)
+}
+
+type workerCmd struct {
+	Migrate bool `help:"Bring the schema up to date first."`
+}
+
+func (c workerCmd) Run(a *app) error {
+	s, err := a.start(options{workers: true, migrate: c.Migrate})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(a.stdout, "Facteur works.")
+	return s.runUntil(a.ctx)
+}
+
+// options are what a process does.
+type options struct {
+	listen           string // empty: no API
+	workers, migrate bool
+}
+
+// service is a running process: the database, the engine, and the API unless it is a worker only.
+type service struct {
+	log         *slog.Logger
+	store       *store.Store
+	outbox      *outbox.Outbox
+	listener    net.Listener
+	http        *http.Server
+	failed      chan error // the API cannot go on
+	stopTimeout time.Duration
+}
+
+// start puts a process together from the configuration. On an error nothing is left running.
+func (a *app) start(o options) (_ *service, err error) {
+	s := &service{log: a.config.logger(a.stderr), failed: make(chan error, 1), stopTimeout: a.config.StopTimeout}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.stop())
+		}
+	}()
+	// The port comes first: a second copy started by mistake ends here, before it touches the queue.
+	if o.listen != "" {
+		if s.listener, err = new(net.ListenConfig).Listen(a.ctx, "tcp", o.listen); err != nil {
+			return nil, err
+		}
+	}
+	if s.store, err = a.openStore(s.log, o.migrate); err != nil {
+		return nil, err
+	}
+	transports := a.transports()
+	if s.outbox, err = outbox.New(s.store, transports, outbox.Config{
+		Logger: s.log, Workers: a.config.Workers, MaxWait: a.config.MaxWait, Lease: a.config.Lease,
+	}); err != nil {
+		return nil, err
+	}
+	if o.workers {
+		if err = s.outbox.Start(a.ctx); err != nil {
+			return nil, err
+		}
+	}
+	if o.listen != "" {
+		s.http = &http.Server{
+			Handler: server.New(server.Config{
+				Store: s.store, Outbox: s.outbox, Transports: transports, Logger: s.log, Production: a.config.Env == production,
+				Limits: server.Limits{SendBody: a.config.MaxSendBody, Attachment: a.config.MaxAttachment, Buffered: a.config.MaxBuffered},
+			}),
+			ReadHeaderTimeout: 10 * time.Second,
+			IdleTimeout:       2 * time.Minute,
+			MaxHeaderBytes:    64 << 10,
+			ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		}
+		go func() {
+			if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+				s.failed <- err
+			}
+		}()
+	}
+	return s, nil
+}
+
+func (s *service) url() string { return "http://" + s.listener.Addr().String() }
+
+// runUntil serves until ctx ends or the API breaks, then stops.
+func (s *service) runUntil(ctx context.Context) error {
+	var err error
+	select {
+	case <-ctx.Done():
+		s.log.Info("stopping: the hand-overs in flight end first; a second signal stops at once")
+	case err = <-s.failed:
+	}
+	err = errors.Join(err, s.stop())
+	if err == nil {
+		s.log.Info("stopped")
+	}
+	return err
+}
+
+// stop accepts nothing more, answers the requests in flight, lets the hand-overs in flight end and gives back the rest. It
+// also stops what start left half made.
+func (s *service) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), s.stopTimeout)
+	defer cancel()
+	var errs []error
+	switch {
+	case s.http != nil:
+		errs = append(errs, s.http.Shutdown(ctx))
+	case s.listener != nil:
+		errs = append(errs, s.listener.Close())
+	}
+	if s.outbox != nil {
+		errs = append(errs, s.outbox.Stop(ctx))
+	}
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	return errors.Join(errs...)
+}
