@@ -168,7 +168,7 @@ func (r *run) upload(ctx context.Context) error {
 	defer cancel()
 	r.invoices = make([]invoice, r.Count)
 	r.files = make([]upload, r.Count)
-	step, end := r.screen.progress("uploading", 2*r.Count)
+	step, end := r.screen.progress("uploading", "files", 2*r.Count)
 	began := time.Now()
 	var (
 		wg      sync.WaitGroup
@@ -271,7 +271,7 @@ func (r *run) batch(ctx context.Context) error {
 	r.result.JobID, r.result.MessageID = job.ID, job.Messages[0].ID
 	r.screen.done("batch of %d accepted and on disk in %s, sender chosen by %s", job.Total, since(began), job.Sender.Reason)
 
-	step, end := r.screen.progress("sending  ", job.Total)
+	step, end := r.screen.progress("sending  ", "mails", job.Total)
 	err = r.follow(ctx, job.ID, step)
 	end()
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/schollz/progressbar/v3"
@@ -24,24 +25,25 @@ func (s screen) done(format string, args ...any) {
 	fmt.Fprintf(s.w, "  ✓ %s\n", fmt.Sprintf(format, args...))
 }
 
-// progress shows how many of total are through; step is called with the whole count, end when there is no more to come.
-func (s screen) progress(label string, total int) (step func(n int), end func()) {
+// progress shows how many of total units are through; step is called with the whole count, end when there is no more to come.
+func (s screen) progress(label, unit string, total int) (step func(n int), end func()) {
 	if !s.terminal {
 		shown := 0
 		return func(n int) {
 			if n == total || n-shown >= max(1, total/4) {
-				fmt.Fprintf(s.w, "  %s %d of %d\n", label, n, total)
+				fmt.Fprintf(s.w, "    %s %d of %d %s\n", label, n, total, unit)
 				shown = n
 			}
 		}, func() {}
 	}
 	bar := progressbar.NewOptions(total,
 		progressbar.OptionSetWriter(s.w),
-		progressbar.OptionSetDescription("  "+label),
+		progressbar.OptionSetDescription("    "+label),
 		progressbar.OptionSetWidth(40),
 		progressbar.OptionShowCount(),
 		progressbar.OptionShowIts(),
-		progressbar.OptionSetItsString("mails"),
+		progressbar.OptionSetItsString(unit),
+		progressbar.OptionThrottle(40*time.Millisecond),
 		progressbar.OptionSetPredictTime(false),
 		progressbar.OptionSetTheme(progressbar.Theme{Saucer: "█", SaucerPadding: "░", BarStart: "", BarEnd: ""}),
 	)
