@@ -1,0 +1,439 @@
+package smtp
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/winprest/facteur/internal/mail"
+)
+
+// session is a connection that is ready for mail.
+type session struct {
+	t        *Transport
+	c        *conn
+	settings *mail.SMTPSettings
+	helo     string
+	ext      extensions
+	secure   bool // TLS
+
+	alive bool
+	used  bool // a mail went before: the connection may have died since
+	reset bool // a transaction of a refused mail is to be taken back (RSET) before the next MAIL
+}
+
+// Alive implements transport.Session.
+func (s *session) Alive() bool { return s.alive }
+
+// Close implements transport.Session.
+func (s *session) Close() error {
+	if !s.alive {
+		return nil
+	}
+	s.alive = false
+	s.c.ask(s.t.timeouts.Quit, "QUIT") //nolint:errcheck // every mail has its verdict; this is courtesy
+	return s.c.nc.Close()
+}
+
+// cut ends the session at once.
+func (s *session) cut() {
+	s.alive = false
+	s.c.cut()
+}
+
+// maxGroup is how many commands are sent before their replies are read. RFC 2920 section 3.1: both sides could wait for ever
+// if neither reads what the other writes; this many fit into any TCP window.
+const maxGroup = 100
+
+// transaction is one mail's way from MAIL to the reply to DATA.
+type transaction struct {
+	from, params string // of MAIL
+	to           []string
+	notify       string // parameter of RCPT
+	reset, data  int    // commands of that kind: 0 or 1
+
+	written, read int // commands
+	refusal       *mail.Verdict
+	refused       []mail.RecipientVerdict
+	accepted      int
+	goAhead       bool // 354
+}
+
+func (t *transaction) total() int { return t.reset + 1 + len(t.to) + t.data }
+
+// pointless says that no command of the transaction would still do anything.
+func (t *transaction) pointless() bool {
+	return t.refusal != nil || t.accepted == 0 && t.read >= t.reset+1+len(t.to)
+}
+
+// Send implements transport.Session.
+func (s *session) Send(ctx context.Context, m *mail.Rendered, commit func(context.Context) error) mail.Verdict {
+	if !s.alive {
+		return stale(stepMail)
+	}
+	if v, ok := s.refuse(m); ok {
+		return v
+	}
+	stop := s.c.watch(ctx)
+	v, ok := s.offer(ctx, m)
+	if !stop() { // from here on only commit looks at ctx
+		s.cut()
+		return notCommitted(v.Step)
+	}
+	if !ok {
+		s.used = true
+		return v
+	}
+	s.used = true
+	if err := commit(ctx); err != nil {
+		s.cut()
+		return notCommitted(stepBody)
+	}
+	final := s.finish()
+	final.Recipients = v.Recipients
+	return final
+}
+
+// refuse finds what the server would refuse by what it offered, and what would break the protocol.
+func (s *session) refuse(m *mail.Rendered) (mail.Verdict, bool) {
+	v := mail.Verdict{Outcome: permanent, Scope: mail.ScopeMessage, Step: stepMail}
+	switch {
+	case len(m.Envelope.To) == 0 || !validPath(m.Envelope.From) || !validPaths(m.Envelope.To):
+		v.Code, v.Reply.Text = CodeEnvelopeInvalid, "the envelope cannot be sent"
+	case s.ext.size > 0 && m.Size() > s.ext.size:
+		v.Code = CodeMessageTooLarge
+		v.Reply.Text = "the server takes " + strconv.FormatInt(s.ext.size, 10) + " bytes, the mail has " + strconv.FormatInt(m.Size(), 10)
+	case m.NeedsSMTPUTF8() && !s.ext.utf8:
+		v.Code, v.Reply.Text = CodeSMTPUTF8NotOffered, "the server does not offer SMTPUTF8"
+	default:
+		return v, false
+	}
+	return v, true
+}
+
+func validPaths(list []string) bool {
+	for _, a := range list {
+		if a == "" || !validPath(a) {
+			return false
+		}
+	}
+	return true
+}
+
+// validPath is a last look at an address that was checked long ago: nothing that could end the path or the line.
+func validPath(a string) bool {
+	for i := range len(a) {
+		if c := a[i]; c <= ' ' || c == '<' || c == '>' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// offer brings a mail to where only the dot is missing; ok says that it is there. Otherwise v is the verdict, and the session
+// is cut unless it can take another mail.
+func (s *session) offer(ctx context.Context, m *mail.Rendered) (v mail.Verdict, ok bool) {
+	if s.used {
+		if spoke, err := s.c.spoke(true); spoke || err != nil {
+			s.cut()
+			return stale(stepMail), false
+		}
+	}
+	t := s.transaction(m)
+	if v, ok := s.run(t); !ok {
+		s.cut()
+		return v, false
+	}
+	if v, ok := s.outcome(t); !ok {
+		if t.goAhead {
+			// The server waits for a body although nobody is to get it. Even an empty one would be taken for a mail.
+			s.cut()
+		}
+		if v.Code == CodeProtocolError { // the two are out of step
+			s.cut()
+		}
+		s.reset = true
+		return v, false
+	}
+	if s.c.br.Buffered() > 0 { // it would be taken for the final reply
+		s.cut()
+		return lineFailure(stepData, errProtocol), false
+	}
+	s.c.within(s.t.timeouts.body(m.Size()))
+	_, err := m.WriteTo(s.c.bw)
+	if err == nil {
+		err = s.c.bw.Flush()
+	}
+	if err != nil {
+		v := s.bodyFailure(ctx, err)
+		s.cut()
+		return v, false
+	}
+	return mail.Verdict{Step: stepBody, Recipients: t.refused}, true
+}
+
+func (s *session) transaction(m *mail.Rendered) *transaction {
+	t := &transaction{from: m.Envelope.From, to: m.Envelope.To, data: 1}
+	if s.reset {
+		t.reset = 1
+	}
+	var params []byte
+	if s.ext.hasSize {
+		params = strconv.AppendInt(append(params, " SIZE="...), m.Size(), 10) // RFC 1870
+	}
+	if m.NeedsSMTPUTF8() {
+		params = append(params, " SMTPUTF8"...) // RFC 6531 section 3.4
+		if s.ext.eightBit {
+			params = append(params, " BODY=8BITMIME"...)
+		}
+	}
+	if s.settings.DSN && s.ext.dsn {
+		params = append(params, " RET=HDRS"...) // RFC 3461 section 4
+		if id := strings.Trim(m.Content.MessageIDHeader, "<>"); id != "" && len(id) <= 100 {
+			params = append(append(params, " ENVID="...), xtext(id)...)
+		}
+		t.notify = " NOTIFY=FAILURE"
+	}
+	t.params = string(params)
+	return t
+}
+
+// xtext encodes a parameter's value (RFC 3461 section 4).
+func xtext(s string) string {
+	const hex = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := range len(s) {
+		if c := s[i]; c < '!' || c > '~' || c == '+' || c == '=' {
+			b.Write([]byte{'+', hex[c>>4], hex[c&15]})
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// run has the transaction's commands answered: in groups when the server takes that, else one by one. It ends early when the
+// rest would be pointless. When the connection is of no use any more it returns false and the verdict.
+func (s *session) run(t *transaction) (mail.Verdict, bool) {
+	group := 1
+	if s.ext.pipelining {
+		group = maxGroup
+	}
+	for t.read < t.total() && !t.pointless() {
+		if s.c.br.Buffered() > 0 {
+			return s.lost(t, errProtocol), false
+		}
+		s.c.within(s.t.timeouts.Command)
+		for n := min(t.total(), t.written+group); t.written < n; t.written++ {
+			s.write(t)
+		}
+		if err := s.c.bw.Flush(); err != nil {
+			return s.lost(t, err), false
+		}
+		for t.read < t.written {
+			r, err := s.c.read()
+			if err != nil {
+				return s.lost(t, err), false
+			}
+			if v, ok := s.note(t, r); !ok {
+				return v, false
+			}
+			t.read++
+		}
+	}
+	return mail.Verdict{}, true
+}
+
+// step names the command that the next reply is for.
+func (t *transaction) step() string {
+	switch i := t.read - t.reset; {
+	case i <= 0:
+		return stepMail
+	case i <= len(t.to):
+		return stepRcpt
+	}
+	return stepData
+}
+
+// lost is the verdict on a connection that fails during the transaction. A kept connection that ends before its first reply
+// was dead already.
+func (s *session) lost(t *transaction, err error) mail.Verdict {
+	if s.used && t.read == 0 && !errors.Is(err, errProtocol) {
+		return stale(stepMail)
+	}
+	return lineFailure(t.step(), err)
+}
+
+// write puts the next command into the buffer.
+func (s *session) write(t *transaction) {
+	switch i := t.written - t.reset; {
+	case i < 0:
+		s.c.command("RSET")
+	case i == 0:
+		s.c.command("MAIL FROM:<", t.from, ">", t.params)
+	case i <= len(t.to):
+		s.c.command("RCPT TO:<", t.to[i-1], ">", t.notify)
+	default:
+		s.c.command("DATA")
+	}
+}
+
+// note takes the reply to the next command. It returns false and the verdict when the server ends the session with it.
+func (s *session) note(t *transaction, r reply) (mail.Verdict, bool) {
+	step := t.step()
+	if r.code == 421 {
+		v := classify(step, s.c.shown(r))
+		if s.used { // servers close long sessions so
+			v = stale(step)
+		}
+		return v, false
+	}
+	i := t.read - t.reset
+	switch {
+	case r.code/100 == 3 && (step != stepData || r.code != 354), step == stepData && r.ok():
+		return lineFailure(step, errProtocol), false
+	case i < 0:
+		s.reset = !r.ok()
+	case r.ok() && step == stepRcpt:
+		t.accepted++
+	case r.code == 354:
+		t.goAhead = true
+	case r.ok():
+	case step == stepRcpt:
+		if t.refusal == nil {
+			s.refuseRecipient(t, t.to[i-1], r)
+		}
+	case t.refusal == nil && (step == stepMail || t.accepted > 0):
+		v := classify(step, s.c.shown(r))
+		t.refusal = &v
+	}
+	return mail.Verdict{}, true
+}
+
+// refuseRecipient notes a refusal of RCPT. Some are about the whole profile, whichever recipient they answer.
+func (s *session) refuseRecipient(t *transaction, address string, r reply) {
+	v := classify(stepRcpt, s.c.shown(r))
+	if v.Scope != mail.ScopeRecipient {
+		t.refusal = &v
+		return
+	}
+	t.refused = append(t.refused, mail.RecipientVerdict{Address: address, Outcome: v.Outcome, Code: v.Code, Reply: v.Reply})
+}
+
+// outcome says whether the body is to follow, and if not the verdict.
+func (s *session) outcome(t *transaction) (mail.Verdict, bool) {
+	if t.refusal != nil {
+		v := *t.refusal
+		if v.Scope != mail.ScopeProfile {
+			v.Recipients = t.refused
+		}
+		return v, false
+	}
+	if t.accepted > 0 && t.goAhead {
+		return mail.Verdict{}, true
+	}
+	v := mail.Verdict{Outcome: permanent, Scope: mail.ScopeRecipient, Step: stepRcpt, Recipients: t.refused}
+	for i, r := range t.refused {
+		if i == 0 || r.Outcome == temporary && v.Outcome != temporary {
+			v.Outcome, v.Code, v.Reply = r.Outcome, r.Code, r.Reply
+		}
+	}
+	return v, false
+}
+
+// bodyFailure is the verdict on a body that broke off. A server that refuses it half-way may have said why.
+func (s *session) bodyFailure(ctx context.Context, err error) mail.Verdict {
+	if ctx.Err() != nil {
+		return notCommitted(stepBody)
+	}
+	if !s.c.broken() {
+		return mail.Verdict{
+			Outcome: temporary, Scope: mail.ScopeMessage, Code: CodeContentUnavailable, Step: stepBody,
+			Reply: mail.Reply{Text: "an attachment could not be read"},
+		}
+	}
+	if !isTimeout(err) {
+		s.c.raw.SetReadDeadline(time.Now().Add(s.t.timeouts.Quit)) //nolint:errcheck // read tells
+		if r, readErr := s.c.read(); readErr == nil && r.code >= 400 {
+			return classify(stepBody, s.c.shown(r))
+		}
+	}
+	return lineFailure(stepBody, err)
+}
+
+// finish ends the mail and gives the server's word on it.
+func (s *session) finish() mail.Verdict {
+	// A connection that ended while commit was at work is known to have ended before the dot.
+	if spoke, err := s.c.spoke(false); spoke || err != nil {
+		v := s.early(err)
+		s.cut()
+		return v
+	}
+	s.c.within(s.t.timeouts.Final)
+	s.c.bw.WriteString(".\r\n") //nolint:errcheck // Flush tells
+	if err := s.c.bw.Flush(); err != nil {
+		_, secure := s.c.nc.(*tls.Conn)
+		step := stepFinal
+		if !secure && s.c.bw.Buffered() == len(".\r\n") { // not a byte of it left
+			step = stepBody
+		}
+		s.cut()
+		return lineFailure(step, err)
+	}
+	r, err := s.c.read()
+	if err != nil {
+		s.cut()
+		return lineFailure(stepFinal, err)
+	}
+	if r.code == 421 || r.code/100 == 3 {
+		s.cut()
+	}
+	shown := s.c.shown(r)
+	if r.ok() {
+		return mail.Verdict{Outcome: mail.OutcomeSent, Step: stepFinal, Reply: shown, Evidence: shown.Text}
+	}
+	return classify(stepFinal, shown)
+}
+
+// early is the verdict on a server that hung up (err) or spoke before the dot.
+func (s *session) early(err error) mail.Verdict {
+	if err != nil {
+		return lineFailure(stepBody, err)
+	}
+	s.c.within(s.t.timeouts.Quit)
+	r, err := s.c.read()
+	if err != nil {
+		return lineFailure(stepBody, err)
+	}
+	if r.code >= 400 {
+		return classify(stepBody, s.c.shown(r))
+	}
+	return lineFailure(stepBody, errProtocol)
+}
+
+// probe asks whether the server takes the profile's sender, without sending anything.
+func (s *session) probe(ctx context.Context, p *mail.Profile) mail.Verdict {
+	self, _ := mail.EnvelopeForm(p.From.Address)
+	t := &transaction{from: p.EnvelopeFrom(), to: []string{self}}
+	if !validPath(t.from) || !validPath(self) {
+		return mail.Verdict{Outcome: permanent, Scope: mail.ScopeProfile, Code: CodeEnvelopeInvalid, Step: stepMail}
+	}
+	stop := s.c.watch(ctx)
+	defer stop()
+	if v, ok := s.run(t); !ok {
+		s.cut()
+		return v
+	}
+	s.c.ask(s.t.timeouts.Command, "RSET") //nolint:errcheck // QUIT or the end of the connection takes it back as well
+	switch {
+	case t.refusal != nil:
+		return *t.refusal
+	case t.accepted == 0 && t.refused[0].Outcome == permanent:
+		r := t.refused[0]
+		return mail.Verdict{Outcome: permanent, Scope: mail.ScopeProfile, Code: r.Code, Step: stepRcpt, Reply: r.Reply}
+	}
+	return mail.Verdict{Outcome: mail.OutcomeSent}
+}
