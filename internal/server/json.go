@@ -62,7 +62,7 @@ var errMalformed = errors.New("malformed JSON")
 func readJSON(data []byte, dst any, patch bool) (findings, error) {
 	r := reader{data: data, patch: patch}
 	v := reflect.ValueOf(dst).Elem()
-	if err := r.value(v, planFor(v.Type()), &rules{}); err != nil {
+	if err := r.object(v, planFor(v.Type())); err != nil {
 		return findings{}, err
 	}
 	if r.space(); r.pos != len(data) {

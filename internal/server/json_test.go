@@ -50,6 +50,7 @@ func TestReadJSONFindsEverything(t *testing.T) {
 		{"required", `{"reminder":[{}]}`, "/reminder/0/number field_required; /reminder/0/date field_required; /reminder/0/amount field_required"},
 		{"blank", `{"reminder":[{"number":" ","date":"2026-01-01","amount":"1"}]}`, "/reminder/0/number field_required"},
 		{"not an object", `[]`, " field_type"},
+		{"null", `null`, " field_type"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var m api.MessageRequest

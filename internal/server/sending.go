@@ -74,7 +74,7 @@ type sending struct {
 	composers map[*mail.Template]*mail.Composer
 	replies   map[string]*mail.Content // by message id; nil: not there
 	items     []outbox.Item
-	unsure    []bool // items whose template is not there
+	unsure    []bool // items whose content is not known
 	inline    []inlineFile
 }
 
@@ -298,6 +298,7 @@ func (w *sending) findTemplate(i int, m *api.Mail) (*mail.Template, error) {
 	pointer := at + "/template_id"
 	switch {
 	case own && m.TemplateID != "":
+		w.unsure[i] = true
 		w.problems.Add(pointer, codeTemplateAndContent)
 		return nil, nil
 	case own:
@@ -431,7 +432,7 @@ func (w *sending) due(t *time.Time) time.Time {
 func (w *sending) compose(i int) mail.Problems {
 	d := *w.items[i].Draft
 	if w.unsure[i] {
-		d.Text = "-" // its template is not there, which is said already
+		d.Subject, d.Text = "-", "-" // nobody knows what it says, which is said already
 	}
 	_, _, ps := w.composer(w.items[i].Template).Compose(&d, w.now)
 	for k := range ps {
