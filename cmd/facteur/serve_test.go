@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"io"
 	"net"
@@ -17,6 +16,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
+
+	"github.com/winprest/facteur/api"
+	"github.com/winprest/facteur/pkg/client"
 )
 
 const patience = 30 * time.Second
@@ -59,35 +62,36 @@ func binary(t *testing.T) string {
 
 // process is the real binary at work.
 type process struct {
-	cmd    *exec.Cmd
-	url    string
-	stdout chan string // its lines
-	stderr *bytes.Buffer
-	ended  chan error
+	cmd   *exec.Cmd
+	url   string
+	lines chan string // of both outputs
+	said  []string    // those that were read
+	ended chan error
 }
 
 // launch starts the binary on dir's SQLite file and waits until it says that it listens.
 func launch(t *testing.T, dir string, environ []string, args ...string) *process {
 	t.Helper()
-	p := &process{stdout: make(chan string, 100), stderr: &bytes.Buffer{}, ended: make(chan error, 1)}
+	p := &process{lines: make(chan string, 10_000), ended: make(chan error, 1)}
+	r, w := io.Pipe()
 	p.cmd = exec.Command(binary(t), args...)
 	p.cmd.Dir = dir
-	p.cmd.Env = append([]string{"FACTEUR_LISTEN=127.0.0.1:0", "FACTEUR_ALLOW_NETWORKS=loopback", "FACTEUR_LOG_LEVEL=warn"}, environ...)
-	p.cmd.Stderr = p.stderr
-	pipe, err := p.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	p.cmd.Env = append([]string{"FACTEUR_LISTEN=127.0.0.1:0", "FACTEUR_ALLOW_NETWORKS=loopback"}, environ...)
+	p.cmd.Stdout, p.cmd.Stderr = w, w
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.cmd.Process.Kill() })
 	go func() {
-		for lines := bufio.NewScanner(pipe); lines.Scan(); {
-			p.stdout <- lines.Text()
+		for lines := bufio.NewScanner(r); lines.Scan(); {
+			p.lines <- lines.Text()
 		}
-		close(p.stdout)
-		p.ended <- p.cmd.Wait()
+		close(p.lines)
+	}()
+	go func() {
+		err := p.cmd.Wait()
+		w.Close()
+		p.ended <- err
 	}()
 	p.url = regexp.MustCompile(`http://[0-9.:]+`).FindString(p.line(t, "listens on"))
 	return p
@@ -99,17 +103,26 @@ func (p *process) line(t *testing.T, text string) string {
 	timeout := time.After(patience)
 	for {
 		select {
-		case l, ok := <-p.stdout:
+		case l, ok := <-p.lines:
 			if !ok {
-				t.Fatalf("the process ended before it said %q:\n%s", text, p.stderr)
+				t.Fatalf("the process ended before it said %q:\n%s", text, strings.Join(p.said, "\n"))
 			}
+			p.said = append(p.said, l)
 			if strings.Contains(l, text) {
 				return l
 			}
 		case <-timeout:
-			t.Fatalf("the process does not say %q:\n%s", text, p.stderr)
+			t.Fatalf("the process does not say %q:\n%s", text, strings.Join(p.said, "\n"))
 		}
 	}
+}
+
+// rest is all that it said, once it has ended.
+func (p *process) rest() string {
+	for l := range p.lines {
+		p.said = append(p.said, l)
+	}
+	return strings.Join(p.said, "\n")
 }
 
 // exit waits for the end and gives the exit code, -1 for a signal.
@@ -119,7 +132,7 @@ func (p *process) exit(t *testing.T) int {
 	case <-p.ended:
 		return p.cmd.ProcessState.ExitCode()
 	case <-time.After(patience):
-		t.Fatalf("the process does not end:\n%s", p.stderr)
+		t.Fatal("the process does not end")
 		return 0
 	}
 }
@@ -168,18 +181,16 @@ func TestFirstStart(t *testing.T) {
 	}
 	p.signal(t, syscall.SIGTERM)
 	if code := p.exit(t); code != 0 {
-		t.Errorf("exit code %d after SIGTERM:\n%s", code, p.stderr)
+		t.Errorf("exit code %d after SIGTERM:\n%s", code, p.rest())
 	}
 
 	again := launch(t, dir, nil, "serve")
 	again.signal(t, os.Interrupt)
 	if code := again.exit(t); code != 0 {
-		t.Errorf("exit code %d after SIGINT:\n%s", code, again.stderr)
+		t.Errorf("exit code %d after SIGINT:\n%s", code, again.rest())
 	}
-	for l := range again.stdout {
-		if strings.Contains(l, "tenant create") {
-			t.Errorf("the second start says %q", l)
-		}
+	if said := again.rest(); strings.Contains(said, "tenant create") {
+		t.Errorf("the second start tells it again:\n%s", said)
 	}
 }
 
@@ -218,5 +229,72 @@ func TestRunEndsWithItsContext(t *testing.T) {
 		}
 	case <-time.After(patience):
 		t.Fatal("it does not end")
+	}
+}
+
+// A stop waits for the hand-over in flight; a second signal does not.
+func TestSecondSignalEndsAtOnce(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // connects and never says a word
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	connected := make(chan net.Conn, 1)
+	go func() {
+		if c, err := silent.Accept(); err == nil {
+			connected <- c
+		}
+	}()
+	dir := t.TempDir()
+	p := launch(t, dir, []string{"FACTEUR_STOP_TIMEOUT=10m"}, "serve")
+	key := must(t, dir, "key", "create", must(t, dir, "tenant", "create", "My firm"))
+	c, err := client.New(p.url, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := silent.Addr().(*net.TCPAddr)
+	profile, err := c.CreateSenderProfile(t.Context(), api.SenderProfileRequest{
+		Level: "user", OwnerRef: "u", Name: "u", From: api.Address{Address: "u@firm.example"}, Transport: "smtp",
+		SMTP: &api.SMTPSettingsRequest{Host: addr.IP.String(), Port: addr.Port, Security: "none", Auth: "none"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Send(t.Context(), api.MessageRequest{SenderProfileID: profile.ID, Mail: api.Mail{
+		To: []api.Address{{Address: "zoe@zoe.example"}}, Subject: "Hello", Text: "Hello",
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case conn := <-connected:
+		defer conn.Close()
+	case <-time.After(patience):
+		t.Fatal("it does not connect to the mail server")
+	}
+	p.signal(t, syscall.SIGTERM)
+	p.line(t, "stopping")
+	p.signal(t, syscall.SIGTERM)
+	if code := p.exit(t); code == 0 {
+		t.Errorf("exit code 0 after the second signal:\n%s", p.rest())
+	}
+}
+
+// The demo proves itself: it ends with 0 only when every mail arrived as it was sent.
+func TestDemo(t *testing.T) {
+	stdout, stderr, code := facteur(t, t.TempDir(), nil, "demo", "--count", "12")
+	if code != 0 {
+		t.Fatalf("exit code %d:\n%s%s", code, stdout, stderr)
+	}
+	for _, want := range []string{
+		"13 of 13 mails arrived", "24 of 24 attachments are byte for byte", "Subject: Votre facture 2026/0001", "[attached] 2026-0001.xml", "curl ",
+	} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("the demo does not say %q:\n%s", want, stdout)
+		}
+	}
+	for line := range strings.Lines(stdout) {
+		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 100 {
+			t.Errorf("a line has %d columns: %s", n, line)
+		}
 	}
 }

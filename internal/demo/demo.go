@@ -132,7 +132,7 @@ func (r *run) profiles(ctx context.Context) error {
 		if req.Level == "company" {
 			r.result.ProfileID = p.ID
 		}
-		r.screen.done("%-7s profile %s <%s>, checked against its server", req.Level, p.From.Name, p.From.Address)
+		r.screen.done("%-7s profile checked: %s <%s>", req.Level, p.From.Name, p.From.Address)
 	}
 	return nil
 }
