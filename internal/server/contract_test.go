@@ -314,6 +314,22 @@ func (a contractAnswer) text(w *contractWorld, field string) string {
 
 type object = map[string]any
 
+// labelled says that every entry of a list has a label in the reader's language, not just its own name.
+func (w *contractWorld) labelled(name string, a contractAnswer, list string) {
+	w.Helper()
+	var m map[string]json.RawMessage
+	a.into(w, &m)
+	var entries []map[string]any
+	if err := json.Unmarshal(m[list], &entries); err != nil || len(entries) == 0 {
+		w.Errorf("%v: %s", err, a.body)
+	}
+	for _, e := range entries {
+		if e["label"] == "" || e["label"] == e[name] {
+			w.Errorf("%v has no label of its own", e[name])
+		}
+	}
+}
+
 func (w *contractWorld) tenants() {
 	named := contractCall{key: w.operator, method: "POST", path: "/v1/tenants", body: object{"name": "Zoë SRL"}, header: http.Header{"Idempotency-Key": {"t1"}}}
 	tenant := w.do(201, named).text(w, "id")
@@ -400,7 +416,7 @@ func (w *contractWorld) profiles() {
 		w.Errorf("a password is shown: %s", patched.body)
 	}
 	w.refuse(412, "version_mismatch", contractCall{key: w.full, method: "PATCH", path: one, header: http.Header{"If-Match": {tag}}, body: object{"name": "Jan"}})
-	w.post(200, one+"/check", nil)
+	w.labelled("name", w.post(200, one+"/check", nil), "steps")
 	w.post(200, "/v1/sender-profiles/"+broken+"/check", nil)
 	w.post(202, one+"/test-message", object{"to": object{"address": "jean@zoe.example"}, "language": "fr"})
 	w.do(204, contractCall{key: w.full, method: "DELETE", path: "/v1/sender-profiles/" + broken})
@@ -431,7 +447,7 @@ func (w *contractWorld) templates() {
 	for _, format := range []string{"", "?format=html", "?format=text", "?format=eml"} {
 		w.post(200, one+"/preview"+format, object{"language": "fr-BE", "client": object{"name": "Café Zoë"}})
 	}
-	w.get("/v1/template-tokens")
+	w.labelled("token", w.get("/v1/template-tokens"), "items")
 	spare := w.post(201, "/v1/templates", object{"document_type": "quote", "translations": object{"fr": object{"subject": "Offre", "text": "Voici"}}})
 	w.do(204, contractCall{key: w.full, method: "DELETE", path: "/v1/templates/" + spare.text(w, "id")})
 	w.refuse(422, "translations_missing", contractCall{key: w.full, method: "POST", path: "/v1/templates", body: object{"document_type": "quote", "translations": object{}}})
