@@ -76,7 +76,7 @@ var hooks = map[tt.Weather]func(tt.Step) tt.Action{
 	tt.RefusesAll:     at("RCPT", tt.Action{Reply: "550 5.1.1 no such user"}),
 	tt.DefersAll:      at("DOT", tt.Action{Reply: "451 4.3.0 try later"}),
 	tt.RefusesProfile: at("MAIL", tt.Action{Reply: "550 5.7.1 not your address"}),
-	tt.BreaksBefore:   at("BODY", tt.Action{Drop: true}),
+	tt.BreaksBefore:   at("DATA", tt.Action{Drop: true}),
 	tt.BreaksAfter:    at("DOT", tt.Action{Accept: true, Drop: true}),
 	tt.NeverAnswers:   at("DOT", tt.Action{Accept: true, Hang: true}),
 	tt.Babbles:        at("DOT", tt.Action{Reply: "HTTP/1.1 200 OK"}),

@@ -158,9 +158,10 @@ func (s *session) offer(ctx context.Context, m *mail.Rendered) (v mail.Verdict, 
 		s.reset = true
 		return v, false
 	}
-	if s.c.br.Buffered() > 0 { // it would be taken for the final reply
+	if s.c.br.Buffered() > 0 { // a refusal, or what would be taken for the final reply
+		v := s.early(nil)
 		s.cut()
-		return lineFailure(stepData, errProtocol), false
+		return v, false
 	}
 	s.c.within(s.t.timeouts.body(m.Size()))
 	_, err := m.WriteTo(s.c.bw)

@@ -77,7 +77,7 @@ func TestVerdicts(t *testing.T) {
 		{"DATA", tt.Action{Reply: "554 5.7.1 no"}, mail.OutcomePermanent, mail.ScopeMessage, smtp.CodeContentRefused, "data", true},
 		{"DATA", tt.Action{Reply: "451 4.3.0 later"}, mail.OutcomeTemporary, mail.ScopeMessage, smtp.CodeMessageDeferred, "data", true},
 		{"DATA", tt.Action{Reply: "250 fine"}, mail.OutcomeTemporary, mail.ScopeMessage, smtp.CodeProtocolError, "data", false},
-		{"DATA", tt.Action{Reply: "354 go\r\n250 and taken"}, mail.OutcomeTemporary, mail.ScopeMessage, smtp.CodeProtocolError, "data", false},
+		{"DATA", tt.Action{Reply: "354 go\r\n250 and taken"}, mail.OutcomeTemporary, mail.ScopeMessage, smtp.CodeProtocolError, "body", false},
 		{"DATA", tt.Action{Drop: true}, mail.OutcomeTemporary, mail.ScopeMessage, smtp.CodeConnectionLost, "data", false},
 		{"DOT", tt.Action{Drop: true}, mail.OutcomeUncertain, mail.ScopeMessage, smtp.CodeOutcomeUnknown, "final", false},
 		{"DOT", tt.Action{Reply: "250-half a reply", Drop: true}, mail.OutcomeUncertain, mail.ScopeMessage, smtp.CodeOutcomeUnknown, "final", false},
@@ -87,7 +87,7 @@ func TestVerdicts(t *testing.T) {
 		{"DOT", tt.Action{Reply: "554 5.7.1 spam"}, mail.OutcomePermanent, mail.ScopeMessage, smtp.CodeContentRefused, "final", true},
 		{"DOT", tt.Action{Reply: "452 4.3.1 full"}, mail.OutcomeTemporary, mail.ScopeMessage, smtp.CodeStorageFull, "final", true},
 		{"DOT", tt.Action{Reply: "421 4.3.2 down", Drop: true}, mail.OutcomeTemporary, mail.ScopeMessage, smtp.CodeServiceUnavailable, "final", false},
-		{"DOT", tt.Action{Reply: "299 odd but yes"}, mail.OutcomeSent, "", "", "final", true},
+		{"DOT", tt.Action{Reply: "259 odd but yes"}, mail.OutcomeSent, "", "", "final", true},
 		{"QUIT", tt.Action{Drop: true}, mail.OutcomeSent, "", "", "final", true},
 	} {
 		for _, hide := range [][]string{nil, {"PIPELINING"}} {

@@ -27,7 +27,7 @@ const (
 	RefusesAll     Weather = "refuses all"      // permanently, every recipient or the mail itself
 	DefersAll      Weather = "defers all"       // likewise for a time
 	RefusesProfile Weather = "refuses profile"  // the login, the key or the sender: from Open, or from Send for the whole profile
-	BreaksBefore   Weather = "breaks before"    // the line ends when most of the mail is handed over, but not all
+	BreaksBefore   Weather = "breaks before"    // the line ends during the hand-over, before the far end can have the whole mail
 	BreaksAfter    Weather = "breaks after"     // the line ends when the far end has taken the mail, before it said so
 	NeverAnswers   Weather = "never answers"    // likewise, but the line stays; the driver's deadline must be short
 	Babbles        Weather = "babbles"          // what should say yes or no to the mail is neither
