@@ -37,7 +37,7 @@ func (c demoCmd) Run(a *app) (err error) {
 	if err != nil {
 		return err
 	}
-	defer server.Close()
+	defer func() { err = errors.Join(err, server.Close()) }()
 
 	// The demo stands apart: nothing of the environment but where to listen, and nothing is left behind.
 	own := *a

@@ -5,6 +5,7 @@ import (
 
 	"github.com/winprest/facteur/internal/transport"
 	"github.com/winprest/facteur/internal/transport/dial"
+	"github.com/winprest/facteur/internal/transport/sandbox"
 	"github.com/winprest/facteur/internal/transport/smtp"
 )
 
@@ -16,6 +17,7 @@ func (a *app) transports() transport.Registry {
 		helo, _ = os.Hostname()
 	}
 	return transport.NewRegistry(
+		sandbox.New(sandbox.Config{}),
 		smtp.New(smtp.Config{Dialer: dial.New(dial.Policy{Allow: a.config.AllowNetworks}), HELO: helo}),
 	)
 }
