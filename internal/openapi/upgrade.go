@@ -38,9 +38,9 @@ func upgrade(doc object) {
 
 // mediaTypes names the type of a body whose annotation names none, and makes bytes of those that are no text.
 func mediaTypes(content object) {
-	if any, ok := content["*/*"]; ok {
+	if unnamed, ok := content["*/*"]; ok {
 		delete(content, "*/*")
-		content["application/json"] = any
+		content["application/json"] = unnamed
 	}
 	for name, v := range content {
 		if strings.Contains(name, "json") || strings.HasPrefix(name, "text/") || strings.HasPrefix(name, "multipart/") {
