@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -69,6 +68,8 @@ type sending struct {
 	problems  mail.Problems
 	profile   *mail.Profile // a stand-in when the one asked for is not there
 	sender    api.Sender
+	asked     string // JSON pointer of the field that asks for the profile
+	reference string // and its value
 	files     map[string]*store.Attachment
 	templates map[templateKey]*mail.Template // nil: not there
 	composers map[*mail.Template]*mail.Composer
@@ -108,96 +109,11 @@ func (s *Server) prepare(c *gin.Context, req *sendRequest, f *findings) (*sendin
 	return w, f.err()
 }
 
-// findSender finds the profile as the request asks for it, and no other: a one-off mail leaves with the user's default profile,
-// a batch with the company's.
-func (w *sending) findSender() error {
-	r := w.req
-	pointer, reference := "/sender_profile_id", r.profileID
-	key := profileKey{tenant: w.tenant, id: r.profileID}
-	w.sender.Reason = reasonRequested
-	if r.profileID == "" {
-		if r.purpose == outbox.PurposeBatch {
-			pointer, reference = "/company_ref", r.companyRef
-			key.level, w.sender.Reason = mail.LevelCompany, reasonCompanyDefault
-		} else {
-			pointer, reference = "/user_ref", r.userRef
-			key.level, w.sender.Reason = mail.LevelUser, reasonUserDefault
-		}
-		key.owner = reference
-	}
-	var err error
-	switch {
-	case reference == "":
-		w.problems.Add(pointer, codeSenderMissing, "field", pointer[1:])
-	case r.profileID != "":
-		w.profile, err = w.s.profileByID(w.ctx, w.tenant, r.profileID)
-	default:
-		w.profile, err = w.s.profiles.get(w.ctx, key, func(ctx context.Context) (*mail.Profile, error) {
-			return w.s.store.DefaultProfile(ctx, key.tenant, key.level, key.owner)
-		})
-	}
-	if errors.Is(err, store.ErrNotFound) {
-		w.problems.Add(pointer, codeSenderNotFound, "reference", shown(reference))
-		err = nil
-	}
-	if err != nil {
-		return err
-	}
-	if w.profile == nil {
-		w.profile = &mail.Profile{From: mail.Address{Address: "sender@facteur.example"}}
-		return nil
-	}
-	w.sender.ProfileID, w.sender.Level = w.profile.ID, string(w.profile.Level)
-	return nil
-}
-
-type profileKey struct {
-	tenant, id string
-	level      mail.Level
-	owner      string
-}
-
-// profileByID gives a tenant's profile, which is shared and must not be changed.
-func (s *Server) profileByID(ctx context.Context, tenant, id string) (*mail.Profile, error) {
-	if !goodID.MatchString(id) {
-		return nil, store.ErrNotFound
-	}
-	return s.profiles.get(ctx, profileKey{tenant: tenant, id: id}, func(ctx context.Context) (*mail.Profile, error) {
-		return s.store.Profile(ctx, tenant, id)
-	})
-}
-
-// findFiles looks up every attachment that the request and the profile name.
-func (w *sending) findFiles() error {
-	var ids []string
-	seen := map[string]bool{}
-	add := func(id string) {
-		if id != "" && !seen[id] {
-			seen[id] = true
-			ids = append(ids, id)
-		}
-	}
-	for _, a := range w.req.attachments {
-		add(a.ID)
-	}
-	for i := range w.req.mails {
-		for _, a := range w.req.mails[i].Attachments {
-			add(a.ID)
-		}
-	}
-	for _, a := range w.profile.Attachments {
-		add(a.AttachmentID)
-	}
-	var err error
-	w.files, err = w.s.attachments(w.ctx, w.tenant, ids)
-	return err
-}
-
 func (w *sending) makeDrafts() error {
 	common := make([]mail.Attachment, len(w.req.attachments))
-	var inlineCommon []int // index into w.inline by attachment, -1: none
-	for i := range w.req.attachments {
-		inlineCommon = append(inlineCommon, w.attach(&common[i], &w.req.attachments[i], "/attachments/"+strconv.Itoa(i)))
+	inline := make([]int, len(common)) // their indexes in w.inline, -1: none
+	for i := range common {
+		inline[i] = w.attach(&common[i], &w.req.attachments[i], "/attachments/"+strconv.Itoa(i))
 	}
 	if w.req.sendAt != nil {
 		w.checkSendAt("/send_at", *w.req.sendAt)
@@ -208,51 +124,14 @@ func (w *sending) makeDrafts() error {
 		if err != nil {
 			return err
 		}
-		d := &mail.Draft{
-			Language: m.Language, Subject: m.Subject, Text: m.Text, HTML: m.HTML,
-			To: addressesFrom(m.To), CC: addressesFrom(m.CC), BCC: addressesFrom(m.BCC), ReplyTo: addressesFrom(m.ReplyTo),
-			Tokens: m.Tokens, Reminder: reminderFrom(m.Reminder),
-		}
-		if d.Language == "" {
-			d.Language = w.req.language
-		}
-		if m.Document != nil {
-			d.Document = mail.Document(*m.Document)
-		}
-		if d.Document.Type == "" {
-			d.Document.Type = w.req.documentType
-		}
-		if m.Client != nil {
-			d.Client = mail.Client(*m.Client)
-		}
-		for _, h := range m.Headers {
-			d.Headers = append(d.Headers, mail.Header(h))
-		}
+		d := w.draft(m)
 		if m.InReplyTo != "" {
 			if err := w.thread(d, m.InReplyTo, at+"/in_reply_to"); err != nil {
 				return err
 			}
 		}
-		if n := len(m.Attachments) + len(common) + len(w.profile.Attachments); n > 0 {
-			d.Attachments = make([]mail.Attachment, len(m.Attachments), n) // never grown: inline files point into it
-			for k := range m.Attachments {
-				if n := w.attach(&d.Attachments[k], &m.Attachments[k], at+"/attachments/"+strconv.Itoa(k)); n >= 0 {
-					w.inline[n].places = append(w.inline[n].places, &d.Attachments[k])
-				}
-			}
-			for k := range common {
-				d.Attachments = append(d.Attachments, common[k])
-				if n := inlineCommon[k]; n >= 0 {
-					w.inline[n].places = append(w.inline[n].places, &d.Attachments[len(d.Attachments)-1])
-				}
-			}
-			for _, id := range w.profile.AttachmentIDs(w.languageOf(t, d.Language)) {
-				file := w.files[id]
-				if file == nil {
-					return errors.New("server: an attachment of profile " + w.profile.ID + " is not there")
-				}
-				d.Attachments = append(d.Attachments, file.Attachment)
-			}
+		if err := w.attachAll(d, t, m, at, common, inline); err != nil {
+			return err
 		}
 		item := &w.items[i]
 		item.Draft, item.Template = d, t
@@ -267,6 +146,63 @@ func (w *sending) makeDrafts() error {
 		if t != nil {
 			item.Detail.TemplateID, item.Detail.TemplateVersion = t.ID, t.Version
 		}
+	}
+	return nil
+}
+
+// draft is a mail without its references, with what the request says for all.
+func (w *sending) draft(m *api.Mail) *mail.Draft {
+	d := &mail.Draft{
+		Language: m.Language, Subject: m.Subject, Text: m.Text, HTML: m.HTML,
+		To: addressesFrom(m.To), CC: addressesFrom(m.CC), BCC: addressesFrom(m.BCC), ReplyTo: addressesFrom(m.ReplyTo),
+		Tokens: m.Tokens, Reminder: reminderFrom(m.Reminder),
+	}
+	if d.Language == "" {
+		d.Language = w.req.language
+	}
+	if m.Document != nil {
+		d.Document = mail.Document(*m.Document)
+	}
+	if d.Document.Type == "" {
+		d.Document.Type = w.req.documentType
+	}
+	if m.Client != nil {
+		d.Client = mail.Client(*m.Client)
+	}
+	for _, h := range m.Headers {
+		d.Headers = append(d.Headers, mail.Header(h))
+	}
+	return d
+}
+
+// attachAll gives a draft its files: the mail's own, those of the request, and the profile's for the mail's language.
+func (w *sending) attachAll(d *mail.Draft, t *mail.Template, m *api.Mail, at string, common []mail.Attachment, inline []int) error {
+	n := len(m.Attachments) + len(common) + len(w.profile.Attachments)
+	if n == 0 {
+		return nil
+	}
+	d.Attachments = make([]mail.Attachment, 0, n) // never grown: inline files point into it
+	add := func(a mail.Attachment, inlineFile int) {
+		d.Attachments = append(d.Attachments, a)
+		if inlineFile >= 0 {
+			f := &w.inline[inlineFile]
+			f.places = append(f.places, &d.Attachments[len(d.Attachments)-1])
+		}
+	}
+	for k := range m.Attachments {
+		var a mail.Attachment
+		f := w.attach(&a, &m.Attachments[k], at+"/attachments/"+strconv.Itoa(k))
+		add(a, f)
+	}
+	for k := range common {
+		add(common[k], inline[k])
+	}
+	for _, id := range w.profile.AttachmentIDs(w.languageOf(t, d.Language)) {
+		file := w.files[id]
+		if file == nil {
+			return errors.New("server: an attachment of profile " + w.profile.ID + " is not there")
+		}
+		add(file.Attachment, -1)
 	}
 	return nil
 }
@@ -286,132 +222,6 @@ func (w *sending) composer(t *mail.Template) *mail.Composer {
 		w.composers[t] = c
 	}
 	return c
-}
-
-type templateKey struct{ tenant, id, company, documentType string }
-
-// findTemplate finds the template of a mail; nil for own content, or when there is something wrong.
-func (w *sending) findTemplate(i int, m *api.Mail) (*mail.Template, error) {
-	own := m.Subject != "" || m.Text != "" || m.HTML != ""
-	at := w.req.at(i)
-	key := templateKey{tenant: w.tenant, id: m.TemplateID}
-	pointer := at + "/template_id"
-	switch {
-	case own && m.TemplateID != "":
-		w.unsure[i] = true
-		w.problems.Add(pointer, codeTemplateAndContent)
-		return nil, nil
-	case own:
-		return nil, nil
-	case key.id != "":
-	case w.req.templateID != "":
-		key.id, pointer = w.req.templateID, "/template_id"
-	default:
-		pointer = at + "/document/type"
-		if key.documentType = w.req.documentType; m.Document != nil && m.Document.Type != "" {
-			key.documentType = m.Document.Type
-		}
-		if key.documentType == "" {
-			return nil, nil // the composer says that the content is missing
-		}
-		if key.company = w.req.companyRef; key.company == "" && w.profile.Level == mail.LevelCompany {
-			key.company = w.profile.OwnerRef
-		}
-	}
-	t, known := w.templates[key]
-	if !known {
-		var err error
-		t, err = w.s.template(w.ctx, key)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return nil, err
-		}
-		w.templates[key] = t
-	}
-	if t != nil {
-		return t, nil
-	}
-	w.unsure[i] = true
-	switch {
-	case key.id == "":
-		w.problems.Add(pointer, codeTemplateDefaultMissing, "document_type", shown(key.documentType))
-	case !known || pointer != "/template_id" || at == "": // the job's own is said once
-		w.problems.Add(pointer, codeTemplateNotFound, "template_id", shown(key.id))
-	}
-	return nil, nil
-}
-
-func (s *Server) template(ctx context.Context, key templateKey) (*mail.Template, error) {
-	if key.id != "" && !goodID.MatchString(key.id) {
-		return nil, store.ErrNotFound
-	}
-	return s.templates.get(ctx, key, func(ctx context.Context) (*mail.Template, error) {
-		if key.id != "" {
-			return s.store.Template(ctx, key.tenant, key.id)
-		}
-		return s.store.FindTemplate(ctx, key.tenant, key.company, key.documentType)
-	})
-}
-
-// attach makes a draft's entry of an attachment and gives the index of its inline file, -1 when it has none.
-func (w *sending) attach(to *mail.Attachment, a *api.MessageAttachment, at string) int {
-	// What is wrong keeps its place, so that the problems of the others point at the right ones.
-	*to = mail.Attachment{Filename: "file", ContentID: a.ContentID}
-	switch {
-	case a.ID != "" && len(a.Content) > 0:
-		w.problems.Add(at+"/content", codeAttachmentIDOrContent)
-	case a.ID != "":
-		file := w.files[a.ID]
-		if file == nil {
-			w.problems.Add(at+"/id", codeAttachmentNotFound, "id", shown(a.ID))
-			return -1
-		}
-		if a.Kind != "" || a.MediaType != "" {
-			w.problems.Add(at, codeAttachmentFieldsWithID)
-		}
-		*to = file.Attachment
-		to.ContentID = a.ContentID
-		if a.Filename != "" {
-			to.Filename = a.Filename
-		}
-	case len(a.Content) == 0:
-		w.problems.Add(at+"/content", codeAttachmentContentNeeded)
-	case int64(len(a.Content)) > w.s.limits.Attachment:
-		w.problems.Add(at+"/content", codeFileTooLarge, "limit", bytesText(w.s.limits.Attachment))
-	default:
-		meta := store.AttachmentMeta{Filename: a.Filename, MediaType: a.MediaType, Kind: a.Kind}
-		var wrong mail.Problems
-		if err := checkFile(&meta, int64(len(a.Content))); errors.As(err, &wrong) {
-			w.problems.Under(at, wrong)
-			return -1
-		}
-		to.Filename, to.MediaType, to.Kind = meta.Filename, meta.MediaType, meta.Kind
-		w.inline = append(w.inline, inlineFile{content: a.Content, meta: meta})
-		return len(w.inline) - 1
-	}
-	return -1
-}
-
-// thread makes a mail an answer to an earlier message (RFC 5322 section 3.6.4).
-func (w *sending) thread(d *mail.Draft, id, pointer string) error {
-	earlier, known := w.replies[id]
-	if !known && goodID.MatchString(id) {
-		var err error
-		earlier, err = w.s.store.MessageContent(w.ctx, w.tenant, id)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return err
-		}
-		w.replies[id] = earlier
-	}
-	if earlier == nil {
-		w.problems.Add(pointer, codeMessageNotFound, "id", shown(id))
-		return nil
-	}
-	d.InReplyTo = earlier.MessageIDHeader
-	d.References = append(slices.Clone(earlier.References), earlier.MessageIDHeader)
-	if n := len(d.References); n > maxReferences { // the first and the latest
-		d.References = append(d.References[:1:1], d.References[n-maxReferences+1:]...)
-	}
-	return nil
 }
 
 func (w *sending) checkSendAt(pointer string, t time.Time) {
@@ -484,6 +294,9 @@ func (w *sending) submit(id *idempotency, accept func(*outbox.Receipt) (*answer,
 	var problems mail.Problems
 	if errors.As(err, &problems) {
 		return nil, w.refused(problems)
+	}
+	if errors.Is(err, store.ErrNotFound) { // it was deleted since it was looked up
+		return nil, refuseField(w.asked, codeSenderNotFound, "reference", shown(w.reference))
 	}
 	if err != nil {
 		return nil, err
