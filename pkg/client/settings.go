@@ -74,6 +74,21 @@ func (c *Client) DeleteTemplate(ctx context.Context, id string, opts ...CallOpti
 	return err
 }
 
+// PutTranslation sets a template's texts in one language ("fr", "nl-be").
+func (c *Client) PutTranslation(ctx context.Context, id, language string, t api.Translation, opts ...CallOption) (api.Template, error) {
+	return do[api.Template](ctx, c, call{method: http.MethodPut, path: translationPath(id, language), body: t, opts: opts})
+}
+
+// DeleteTranslation removes a template's texts in one language.
+func (c *Client) DeleteTranslation(ctx context.Context, id, language string, opts ...CallOption) error {
+	_, err := do[struct{}](ctx, c, call{method: http.MethodDelete, path: translationPath(id, language), opts: opts})
+	return err
+}
+
+func translationPath(id, language string) string {
+	return templatePath(id) + "/translations/" + url.PathEscape(language)
+}
+
 // PreviewTemplate fills a template with data, samples where there is none, and sends nothing.
 func (c *Client) PreviewTemplate(ctx context.Context, id string, r api.PreviewRequest) (api.Preview, error) {
 	return do[api.Preview](ctx, c, call{method: http.MethodPost, path: templatePath(id) + "/preview", body: r})
@@ -90,6 +105,11 @@ func templatePath(id string) string { return "/v1/templates/" + url.PathEscape(i
 // CreateTenant makes a tenant. It needs an operator's key, like all calls on tenants and keys.
 func (c *Client) CreateTenant(ctx context.Context, r api.TenantRequest, opts ...CallOption) (api.Tenant, error) {
 	return do[api.Tenant](ctx, c, call{method: http.MethodPost, path: "/v1/tenants", body: r, opts: opts})
+}
+
+// Tenant gives a tenant.
+func (c *Client) Tenant(ctx context.Context, id string) (api.Tenant, error) {
+	return do[api.Tenant](ctx, c, call{method: http.MethodGet, path: "/v1/tenants/" + url.PathEscape(id)})
 }
 
 // Tenants walks through the tenants, newest first.
