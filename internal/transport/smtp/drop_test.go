@@ -97,14 +97,24 @@ func cutConversation(t *testing.T, tr transport.Transport, cfg tt.SMTPConfig, lo
 
 // The line is cut after every single byte of a conversation, in both directions.
 func TestCutAtEveryByte(t *testing.T) {
-	for name, cfg := range map[string]tt.SMTPConfig{
-		"pipelining": {Users: map[string]string{user: password}},
-		"one by one": {Users: map[string]string{user: password}, Hide: []string{"PIPELINING"}, Mechanisms: []string{"SCRAM-SHA-256"}},
+	users := map[string]string{user: password}
+	for name, test := range map[string]struct {
+		cfg      tt.SMTPConfig
+		security mail.Security
+		stride   int64 // of TLS's many bytes only some
+	}{
+		"pipelining": {tt.SMTPConfig{Users: users, Mechanisms: []string{"PLAIN"}}, mail.SecurityNone, 1},
+		"one by one": {tt.SMTPConfig{Users: users, Mechanisms: []string{"CRAM-MD5"}, Hide: []string{"PIPELINING"}}, mail.SecurityNone, 1},
+		"starttls":   {tt.SMTPConfig{TLS: true}, mail.SecuritySTARTTLS, 11},
 	} {
 		t.Run(name, func(t *testing.T) {
+			cfg := test.cfg
 			login := func(s *tt.SMTPServer) *mail.Profile {
 				p := profile(s)
-				p.SMTP.Auth, p.SMTP.AllowPlaintextLogin = mail.AuthAuto, true
+				p.SMTP.Security, p.SMTP.CACertificates = test.security, s.CA()
+				if len(cfg.Users) > 0 {
+					p.SMTP.Auth, p.SMTP.AllowPlaintextLogin = mail.AuthAuto, true
+				}
 				return p
 			}
 			count := &countingDialer{}
@@ -115,7 +125,7 @@ func TestCutAtEveryByte(t *testing.T) {
 				t.Fatalf("accepted %d, sent %d bytes, received %d", whole.Accepted(), sent, received)
 			}
 			tr := newTransport()
-			for n := range sent {
+			for n := int64(0); n < sent; n += test.stride {
 				cut := cfg
 				cut.DropAfterRead = n + 1
 				cutConversation(t, tr, cut, login)
@@ -123,7 +133,7 @@ func TestCutAtEveryByte(t *testing.T) {
 					t.Fatalf("cut after %d of %d bytes to the server", n+1, sent)
 				}
 			}
-			for n := range received {
+			for n := int64(0); n < received; n += test.stride {
 				cut := cfg
 				cut.DropAfterWrite = n + 1
 				cutConversation(t, tr, cut, login)
