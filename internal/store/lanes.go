@@ -248,10 +248,10 @@ func (s *Store) Renew(ctx context.Context, tokens []string, lease time.Duration)
 }
 
 const (
-	// staleLanes puts lanes to sleep whose holder died, or whose wake-up was lost: nobody holds them and nobody took them up
-	// for half a minute.
-	staleLanesPostgres = `UPDATE lanes SET awake = 0, token = NULL, lease_until = 0 WHERE awake > 0 AND lease_until < ` + nowPostgres + ` AND rung_at < ` + nowPostgres + ` - $1`
-	staleLanesSQLite   = `UPDATE lanes SET awake = 0, token = NULL, lease_until = 0 WHERE awake > 0 AND lease_until < ` + nowSQLite + ` AND rung_at < ` + nowSQLite + ` - $1`
+	// staleLanes puts lanes to sleep whose holder died (its lease is over), or whose wake-up was lost: nobody took them up
+	// within patience.
+	staleLanesPostgres = `UPDATE lanes SET awake = 0, token = NULL, lease_until = 0 WHERE awake > 0 AND lease_until < ` + nowPostgres + ` AND (token IS NOT NULL OR rung_at < ` + nowPostgres + ` - $1)`
+	staleLanesSQLite   = `UPDATE lanes SET awake = 0, token = NULL, lease_until = 0 WHERE awake > 0 AND lease_until < ` + nowSQLite + ` AND (token IS NOT NULL OR rung_at < ` + nowSQLite + ` - $1)`
 	// dueProfiles finds profiles with something to send and a lane asleep; the count stops at the profile's connections.
 	dueProfilesPostgres = `SELECT p.id, o.n, b.n FROM sender_profiles p
 	CROSS JOIN LATERAL (SELECT count(*) AS n FROM (SELECT 1 FROM messages m WHERE m.profile_id = p.id AND m.status IN ('queued', 'deferred') AND m.priority = 0 AND m.not_before <= ` + nowPostgres + ` LIMIT p.max_connections) x) o
@@ -266,7 +266,7 @@ const (
 )
 
 // DueProfiles says which profiles have something to send while a lane of theirs sleeps, for rings that RingLanes is then
-// given. It first puts lanes to sleep that nobody has taken up within patience.
+// given. It first puts lanes to sleep whose lease is over, or that nobody has taken up within patience.
 func (s *Store) DueProfiles(ctx context.Context, patience time.Duration) ([]Ring, error) {
 	err := s.Write(ctx, func(ctx context.Context, tx *Tx) error {
 		_, err := tx.affect(ctx, staleLanesPostgres, staleLanesSQLite, patience.Microseconds())
