@@ -29,6 +29,7 @@ var build = sync.OnceValues(func() (string, error) {
 	}
 	bin := filepath.Join(dir, "facteur")
 	cmd := exec.Command("go", "build", "-o", bin, "github.com/winprest/facteur/cmd/facteur") //nolint:gosec // constant
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
