@@ -45,19 +45,19 @@ const (
 	CodeMessageDeferred    = "smtp_message_deferred"     // not now, for another reason
 	CodeOutcomeUnknown     = "smtp_outcome_unknown"      // all was handed over and no answer came
 	CodeSMTPUTF8NotOffered = "smtputf8_not_offered"      // an address with letters that the server cannot take
-	CodeMessageTooLarge    = "message_too_large"         //
-	CodeMessageRefused     = "message_refused"           //
+	CodeMessageTooLarge    = "message_too_large"         // for the server or a mailbox
+	CodeMessageRefused     = "message_refused"           // for a reason of its own
 	CodeContentRefused     = "content_refused"           // taken for spam, a virus or against a rule
 	CodeNotAuthenticated   = "sender_not_authenticated"  // SPF, DKIM or DMARC of the sender's domain
 	CodeEnvelopeInvalid    = "envelope_invalid"          // an address that would break the protocol
 	CodeContentUnavailable = "content_unavailable"       // an attachment could not be read
-	CodeRecipientUnknown   = "recipient_unknown"         //
-	CodeRecipientRefused   = "recipient_refused"         //
+	CodeRecipientUnknown   = "recipient_unknown"         // no such mailbox or domain
+	CodeRecipientRefused   = "recipient_refused"         // without saying why
 	CodeRecipientPolicy    = "recipient_refused_policy"  // the server may not or will not relay to it
-	CodeRecipientDeferred  = "recipient_deferred"        //
+	CodeRecipientDeferred  = "recipient_deferred"        // not now, for another reason
 	CodeRecipientOverLimit = "recipient_over_limit"      // too many in one mail: the rest goes with the next attempt
-	CodeMailboxFull        = "mailbox_full"              //
-	CodeMailboxDisabled    = "mailbox_disabled"          //
+	CodeMailboxFull        = "mailbox_full"              // of the recipient
+	CodeMailboxDisabled    = "mailbox_disabled"          // takes no mail any more
 )
 
 // Steps of a session, as verdicts and checks name them.

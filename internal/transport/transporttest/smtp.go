@@ -94,7 +94,6 @@ type SMTPServer struct {
 	listener net.Listener
 	tls      *tls.Config
 	ca       string
-	greeted  string // the EHLO reply's lines that never change
 	done     chan struct{}
 	wg       sync.WaitGroup
 
@@ -147,7 +146,7 @@ func StartSMTP(t testing.TB, cfg SMTPConfig) *SMTPServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() })
+	t.Cleanup(func() { s.Close() }) //nolint:errcheck // it ends with the test
 	return s
 }
 
