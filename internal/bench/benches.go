@@ -39,12 +39,12 @@ func small(_ context.Context, b *bed) error {
 	if err != nil {
 		return err
 	}
-	// A first small job opens connections, plans and caches.
+	// A first job opens connections, plans and caches.
 	before, _ := s.count()
-	if err := b.job(profile, template, 0, 100, nil); err != nil {
+	if err := b.job(profile, template, 0, page, nil); err != nil {
 		return err
 	}
-	if _, err := s.await(before, 100, time.Minute); err != nil {
+	if _, err := s.await(before, page, time.Minute); err != nil {
 		return err
 	}
 	cpu, dbCPU := cpuTime(b.cmd.Process.Pid), treeCPU(b.postgres)

@@ -120,6 +120,7 @@ func skipData(in *bufio.Reader) bool {
 type delayedWriter struct {
 	latency time.Duration
 	queue   chan delayed
+	done    chan struct{}
 }
 
 type delayed struct {
@@ -128,8 +129,9 @@ type delayed struct {
 }
 
 func newDelayedWriter(w io.Writer, latency time.Duration) *delayedWriter {
-	d := &delayedWriter{latency, make(chan delayed, 4096)}
+	d := &delayedWriter{latency, make(chan delayed, 4096), make(chan struct{})}
 	go func() {
+		defer close(d.done)
 		for x := range d.queue {
 			time.Sleep(time.Until(x.due))
 			w.Write(x.data) //nolint:errcheck // the reader sees the end
@@ -143,7 +145,11 @@ func (d *delayedWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (d *delayedWriter) close() { close(d.queue) }
+// close waits until everything has arrived.
+func (d *delayedWriter) close() {
+	close(d.queue)
+	<-d.done
+}
 
 // sink is the benchmark's handle on a sink process.
 type sink struct {

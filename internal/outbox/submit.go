@@ -125,7 +125,8 @@ type pending struct {
 	done chan error
 }
 
-var errStopping = errors.New("outbox: stopping")
+// ErrStopping refuses a submission because this process stops. Nothing was stored; another process, or the next start, takes it.
+var ErrStopping = errors.New("outbox: stopping")
 
 // commit hands the submission to the committer and waits. A caller that goes away does not undo it: the answer is what
 // counts, and an idempotency key finds it again.
@@ -134,7 +135,7 @@ func (o *Outbox) commit(ctx context.Context, sub *store.Submission) error {
 	select {
 	case o.intake <- p:
 	case <-o.background.Done():
-		return errStopping
+		return ErrStopping
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -146,7 +147,7 @@ func (o *Outbox) commit(ctx context.Context, sub *store.Submission) error {
 		case err := <-p.done:
 			return err
 		default:
-			return errStopping
+			return ErrStopping
 		}
 	}
 }

@@ -71,7 +71,11 @@ func (s *Store) Journal(ctx context.Context, marks []Mark, settled []Settled) (J
 	j := Journaled{Marked: make(map[string]bool, len(marks)), Settled: make(map[string]bool, len(settled))}
 	var err error
 	if s.pg != nil {
-		err = s.journalPostgres(ctx, marks, settled, &j)
+		err = again(ctx, func() error {
+			clear(j.Marked)
+			clear(j.Settled)
+			return s.journalPostgres(ctx, marks, settled, &j)
+		})
 	} else {
 		err = s.Write(ctx, func(ctx context.Context, tx *Tx) error {
 			clear(j.Marked)

@@ -225,8 +225,10 @@ func (s *Store) SleepLane(ctx context.Context, l Lane, token string) error {
 const (
 	renewLanesPostgres = `UPDATE lanes SET lease_until = ` + nowPostgres + ` + $2 WHERE token = ANY($1)`
 	renewLanesSQLite   = `UPDATE lanes SET lease_until = ` + nowSQLite + ` + $2 WHERE token IN (SELECT value FROM json_each($1))`
-	renewMsgsPostgres  = `UPDATE messages SET lease_until = ` + nowPostgres + ` + $2 WHERE status = 'sending' AND lease_token = ANY($1)`
-	renewMsgsSQLite    = `UPDATE messages SET lease_until = ` + nowSQLite + ` + $2 WHERE status = 'sending' AND lease_token IN (SELECT value FROM json_each($1))`
+	// A row that is locked just now is being settled or marked; the next renewal comes in time for it.
+	renewMsgsPostgres = `UPDATE messages SET lease_until = ` + nowPostgres + ` + $2 WHERE id IN (
+	SELECT id FROM messages WHERE status = 'sending' AND lease_token = ANY($1) FOR UPDATE SKIP LOCKED)`
+	renewMsgsSQLite = `UPDATE messages SET lease_until = ` + nowSQLite + ` + $2 WHERE status = 'sending' AND lease_token IN (SELECT value FROM json_each($1))`
 )
 
 // Renew prolongs the lanes that tokens hold and the messages they have claimed.

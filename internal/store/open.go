@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"gorm.io/driver/postgres"
@@ -107,7 +108,7 @@ func (s *Store) openPostgres(ctx context.Context, c Config) error {
 // statement use its index. Statements are planned once for each connection, often while the tables are still small, and a
 // plan that reads a small table whole would be kept when it has grown.
 func durable(ctx context.Context, conn *pgx.Conn) error {
-	const byIndex = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off"
+	const byIndex = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; SET plan_cache_mode = force_generic_plan"
 	if _, err := conn.Exec(ctx, byIndex); err != nil {
 		return err
 	}
@@ -233,16 +234,31 @@ func (s *Store) Postgres() *pgxpool.Pool { return s.pg }
 // SQLite is the write connection, nil on PostgreSQL.
 func (s *Store) SQLite() *sql.DB { return s.lite }
 
-// Write runs fn in one transaction of the delivery path. An error of fn rolls it back. A nil error means that the commit is
+// Write runs fn in one transaction of the delivery path, and again from its start when the database broke it off to end a
+// deadlock: fn must not add to what an earlier run left in its variables. An error of fn rolls it back. A nil error means that the commit is
 // on disk; after an error of the commit itself it may be, too.
 func (s *Store) Write(ctx context.Context, fn func(ctx context.Context, tx *Tx) error) error {
 	if s.pg != nil {
-		return pgx.BeginFunc(ctx, s.pg, func(tx pgx.Tx) error { return fn(ctx, &Tx{PG: tx}) })
+		return again(ctx, func() error {
+			return pgx.BeginFunc(ctx, s.pg, func(tx pgx.Tx) error { return fn(ctx, &Tx{PG: tx}) })
+		})
 	}
 	if err := s.prepareDelivery(ctx); err != nil {
 		return err
 	}
 	return s.writeLite(ctx, fn)
+}
+
+// again runs write up to five times while PostgreSQL breaks it off as the victim of a deadlock. Nothing was written then.
+func again(ctx context.Context, write func() error) error {
+	const deadlock = "40P01"
+	for try := 1; ; try++ {
+		err := write()
+		var pe *pgconn.PgError
+		if try == 5 || !errors.As(err, &pe) || pe.Code != deadlock || ctx.Err() != nil {
+			return err
+		}
+	}
 }
 
 func (s *Store) writeLite(ctx context.Context, fn func(ctx context.Context, tx *Tx) error) error {

@@ -15,7 +15,7 @@ import (
 const (
 	// A lease that is over before anything was handed over: the message simply goes back.
 	unclaimPostgres = `UPDATE messages SET status = CASE WHEN attempts > 0 THEN 'deferred' ELSE 'queued' END, phase = '', lease_token = NULL, lease_until = NULL
-	WHERE status = 'sending' AND phase = 'claimed' AND lease_until < ` + nowPostgres
+	WHERE id IN (SELECT id FROM messages WHERE status = 'sending' AND phase = 'claimed' AND lease_until < ` + nowPostgres + ` FOR UPDATE SKIP LOCKED)`
 	unclaimSQLite = `UPDATE messages SET status = CASE WHEN attempts > 0 THEN 'deferred' ELSE 'queued' END, phase = '', lease_token = NULL, lease_until = NULL
 	WHERE status = 'sending' AND phase = 'claimed' AND lease_until < ` + nowSQLite
 	lostPostgres = `SELECT id, tenant_id, lease_token, attempts, recipients, lease_until FROM messages
