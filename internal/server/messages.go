@@ -28,6 +28,7 @@ import (
 //	@Success		202				{object}	api.AcceptedMessage	"It is stored."
 //	@Header			202				{string}	Location			"-"
 //	@Failure		422				{object}	api.Problem
+//	@Failure		503				{object}	api.Problem
 //	@Router			/v1/messages [post]
 func (s *Server) sendMessage(c *gin.Context) error {
 	return s.once(c, func(id *idempotency) (*answer, error) {

@@ -23,6 +23,7 @@ import (
 const (
 	codeValidationFailed     = "validation_failed"
 	codeInternalError        = "internal_error"
+	codeStopping             = "stopping"
 	codeUnauthorized         = "unauthorized"
 	codeForbiddenScope       = "forbidden_scope" // scope
 	codeNotFound             = "not_found"
@@ -115,6 +116,10 @@ func refusalOf(err error) *refusal {
 		return refuse(http.StatusUnauthorized, codeUnauthorized)
 	case errors.Is(err, store.ErrCursor):
 		return refuseField("?cursor", codeCursorInvalid)
+	case errors.Is(err, outbox.ErrStopping):
+		r := refuse(http.StatusServiceUnavailable, codeStopping)
+		r.retryAfter = 5 * time.Second
+		return r
 	case errors.Is(err, store.ErrSealed):
 		r := refuse(http.StatusInternalServerError, codeSecretsUnavailable)
 		r.cause = err

@@ -25,6 +25,7 @@ import (
 //	@Success		202				{object}	api.AcceptedSendJob	"All of it is stored."
 //	@Header			202				{string}	Location			"-"
 //	@Failure		422				{object}	api.Problem
+//	@Failure		503				{object}	api.Problem
 //	@Router			/v1/send-jobs [post]
 func (s *Server) createSendJob(c *gin.Context) error {
 	return s.once(c, func(id *idempotency) (*answer, error) {

@@ -34,6 +34,7 @@ var testTexts = map[string]struct{ subject, text string }{
 //	@Success		202				{object}	api.AcceptedMessage		"It is stored."
 //	@Header			202				{string}	Location				"-"
 //	@Failure		422				{object}	api.Problem
+//	@Failure		503				{object}	api.Problem
 //	@Router			/v1/sender-profiles/{id}/test-message [post]
 func (s *Server) sendTestMessage(c *gin.Context) error {
 	return s.once(c, func(id *idempotency) (*answer, error) {
