@@ -78,12 +78,18 @@ func (j *journal) signal() {
 	}
 }
 
-// stop writes what there is and ends. When ctx ends first, what could not be written is left to the leases.
+// stop writes what there is and ends. When that takes longer than ctx, and a little more because the last hand-overs may have
+// used up its time, what could not be written is left to the leases.
 func (j *journal) stop(ctx context.Context) {
 	close(j.quit)
 	select {
 	case <-j.done:
+		return
 	case <-ctx.Done():
+	}
+	select {
+	case <-j.done:
+	case <-time.After(stopGrace):
 		j.log.Error("outcomes could not be written before the stop; the messages will be uncertain", "error", ctx.Err())
 	}
 }

@@ -124,7 +124,8 @@ func (o *Outbox) Start(ctx context.Context) error {
 }
 
 // Stop accepts nothing new, lets the hand-overs in flight end, gives back what was only claimed, and writes every outcome.
-// When ctx ends first, what is still in flight is left to its lease and becomes uncertain or goes back to the queue.
+// When ctx ends first, what is still in flight is broken off within a few seconds or left to its lease: it goes back to the
+// queue, or becomes uncertain.
 func (o *Outbox) Stop(ctx context.Context) error {
 	var err error
 	o.stopOnce.Do(func() {

@@ -101,12 +101,21 @@ func (q *riverQueue[T]) start(ctx context.Context) error {
 	return q.client.Start(context.WithoutCancel(ctx))
 }
 
+// stopGrace is what comes on top of the time given for a stop: to break off what can be broken off, and to write it down.
+const stopGrace = 2 * time.Second
+
 func (q *riverQueue[T]) stop(ctx context.Context) error {
 	err := q.client.Stop(ctx)
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return errors.Join(err, q.client.StopAndCancel(context.WithoutCancel(ctx)))
+	if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
+		return err
 	}
-	return err
+	// A hand-over that waits for the final reply does not listen, because the mail may be there. It is left to its lease.
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
+	defer cancel()
+	if q.client.StopAndCancel(grace) != nil {
+		return fmt.Errorf("outbox: hand-overs in flight did not end in time; their outcome will be uncertain: %w", err)
+	}
+	return fmt.Errorf("outbox: hand-overs in flight were broken off: %w", err)
 }
 
 func (q *riverQueue[T]) wake(ctx context.Context, tx *store.Tx, wakes []store.Wake) error {
