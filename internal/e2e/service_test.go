@@ -2,10 +2,12 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -174,8 +176,8 @@ func (s *service) stop() int {
 	return s.cmd.ProcessState.ExitCode()
 }
 
-// call makes a request with the tenant's key and gives the status and the decoded JSON answer.
-func (s *service) call(method, path string, body any) (int, map[string]any, error) {
+// call makes a request with the tenant's key and gives the status and the decoded JSON answer. headers are name, value pairs.
+func (s *service) call(method, path string, body any, headers ...string) (int, map[string]any, error) {
 	var r io.Reader
 	if body != nil {
 		b, err := json.Marshal(body)
@@ -192,6 +194,9 @@ func (s *service) call(method, path string, body any) (int, map[string]any, erro
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return 0, nil, err
@@ -205,9 +210,9 @@ func (s *service) call(method, path string, body any) (int, map[string]any, erro
 }
 
 // must makes a request that has to succeed.
-func (s *service) must(method, path string, body any) map[string]any {
+func (s *service) must(method, path string, body any, headers ...string) map[string]any {
 	s.in.t.Helper()
-	status, answer, err := s.call(method, path, body)
+	status, answer, err := s.call(method, path, body, headers...)
 	if err != nil || status >= 300 {
 		s.in.t.Fatalf("%s %s: %d %v %v", method, path, status, answer, err)
 	}
@@ -224,9 +229,7 @@ func (s *service) smtpProfile(addr string, connections int, settings map[string]
 	var number int
 	fmt.Sscan(port, &number) //nolint:errcheck // an address of our own
 	smtp := map[string]any{"host": host, "port": number, "security": "none", "auth": "none"}
-	for k, v := range settings {
-		smtp[k] = v
-	}
+	maps.Copy(smtp, settings)
 	p := s.must("POST", "/v1/sender-profiles", map[string]any{
 		"level": "company", "owner_ref": store.NewID("own"), "name": "Billing", "default": true,
 		"from": map[string]any{"name": "Firm", "address": "billing@firm.example"}, "transport": "smtp", "smtp": smtp, "max_connections": connections,
@@ -234,17 +237,57 @@ func (s *service) smtpProfile(addr string, connections int, settings map[string]
 	return p["id"].(string)
 }
 
-// batch accepts a job of n small mails and gives its id.
-func (s *service) batch(profile string, n int) string {
-	s.in.t.Helper()
-	messages := make([]any, n)
-	for i := range messages {
-		messages[i] = map[string]any{
+// mails are n small ones.
+func mails(n int) []any {
+	list := make([]any, n)
+	for i := range list {
+		list[i] = map[string]any{
 			"to":      []any{map[string]any{"address": fmt.Sprintf("client%d@client.example", i)}},
 			"subject": fmt.Sprintf("Invoice %d", i), "text": "Please find your invoice.\n",
 		}
 	}
-	return s.must("POST", "/v1/send-jobs", map[string]any{"purpose": "batch", "sender_profile_id": profile, "messages": messages})["id"].(string)
+	return list
+}
+
+// batch accepts a job of n small mails and gives its id.
+func (s *service) batch(profile string, n int) string {
+	s.in.t.Helper()
+	return s.must("POST", "/v1/send-jobs", map[string]any{"purpose": "batch", "sender_profile_id": profile, "messages": mails(n)})["id"].(string)
+}
+
+// upload stores a file of n bytes and gives its id.
+func (s *service) upload(n int) string {
+	s.in.t.Helper()
+	req, err := http.NewRequest("POST", s.base+"/v1/attachments?filename=invoice.pdf", bytes.NewReader(make([]byte, n)))
+	if err != nil {
+		s.in.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+s.in.key)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.in.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var a struct{ ID string }
+	if err := json.NewDecoder(resp.Body).Decode(&a); err != nil || resp.StatusCode != http.StatusCreated {
+		s.in.t.Fatalf("upload: %s %v", resp.Status, err)
+	}
+	return a.ID
+}
+
+// due has the time come that the deferred mails of a job wait for.
+func (in *installation) due(job string) {
+	in.t.Helper()
+	const query = "UPDATE messages SET not_before = 0 WHERE status = 'deferred' AND job_id = $1"
+	var err error
+	if pool := in.store.Postgres(); pool != nil {
+		_, err = pool.Exec(context.Background(), query, job)
+	} else {
+		_, err = in.store.SQLite().Exec(query, job)
+	}
+	if err != nil {
+		in.t.Fatal(err)
+	}
 }
 
 func eventually(t *testing.T, patience time.Duration, check func() error) {
