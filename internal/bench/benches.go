@@ -50,10 +50,9 @@ func small(_ context.Context, b *bed) error {
 	cpu, dbCPU := cpuTime(b.cmd.Process.Pid), treeCPU(b.postgres)
 	before, _ = s.count()
 	began := time.Now()
-	for first := 0; first < n; first += page {
-		if err := b.job(profile, template, first, page, nil); err != nil {
-			return err
-		}
+	err = parallel(2, n/page, func(i int) error { return b.job(profile, template, i*page, page, nil) })
+	if err != nil {
+		return err
 	}
 	last, err := s.await(before, n, 2*time.Minute)
 	if err != nil {

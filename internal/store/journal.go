@@ -37,14 +37,16 @@ type Journaled struct {
 
 const (
 	// An outcome may still reach a message that was declared uncertain, as long as its lease token stands: it comes from the
-	// process that made the hand-over, so it is proof.
+	// process that made the hand-over, so it is proof. It is about an attempt that was counted and recorded already, and takes
+	// the place of that record; so does an entry that is written twice because the answer to its commit was lost.
+	// The wait until the next attempt counts from now by the database's clock.
 	settlePostgres = `WITH v AS (
 	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bool[], $8::bigint[], $9::bigint[], $10::text[], $11::text[])
 	AS v (id, token, status, not_before, recipients, code, burnt, started, finished, outcome, detail)
 ), u AS (
 	UPDATE messages m SET status = v.status, phase = '', code = v.code, recipients = v.recipients,
-		not_before = CASE WHEN v.not_before > 0 THEN v.not_before ELSE m.not_before END,
-		attempts = m.attempts + v.burnt::int,
+		not_before = CASE WHEN v.not_before > 0 THEN ` + nowPostgres + ` + v.not_before - v.finished ELSE m.not_before END,
+		attempts = m.attempts + (v.burnt AND m.status = 'sending')::int,
 		lease_token = CASE WHEN v.status = 'uncertain' THEN m.lease_token END, lease_until = NULL,
 		sent_at = CASE WHEN v.status = 'sent' THEN v.finished END, updated_at = v.finished
 	FROM v WHERE m.id = v.id AND m.lease_token = v.token AND m.status IN ('sending', 'uncertain')
@@ -52,18 +54,21 @@ const (
 ), n AS (
 	INSERT INTO attempts (message_id, n, tenant_id, started_at, finished_at, outcome, detail)
 	SELECT u.id, u.attempts, u.tenant_id, v.started, v.finished, v.outcome, v.detail FROM u JOIN v ON v.id = u.id WHERE v.burnt
+	ON CONFLICT (message_id, n) DO UPDATE SET started_at = excluded.started_at, finished_at = excluded.finished_at, outcome = excluded.outcome, detail = excluded.detail
 )
 SELECT id FROM u`
+	// A message that is claimed is sending. Saying so too would have PostgreSQL look through all that are sending.
 	markPostgres = `UPDATE messages m SET phase = 'committing' FROM unnest($1::text[], $2::text[]) AS v (id, token)
-	WHERE m.id = v.id AND m.lease_token = v.token AND m.status = 'sending' AND m.phase = 'claimed' RETURNING m.id`
+	WHERE m.id = v.id AND m.lease_token = v.token AND m.phase = 'claimed' RETURNING m.id`
 
 	settleSQLite = `UPDATE messages SET status = $3, phase = '', code = $6, recipients = $5,
-	not_before = CASE WHEN $4 > 0 THEN $4 ELSE not_before END, attempts = attempts + $7,
+	not_before = CASE WHEN $4 > 0 THEN ` + nowSQLite + ` + $4 - $8 ELSE not_before END, attempts = attempts + CASE WHEN status = 'sending' THEN $7 ELSE 0 END,
 	lease_token = CASE WHEN $3 = 'uncertain' THEN lease_token END, lease_until = NULL,
 	sent_at = CASE WHEN $3 = 'sent' THEN $8 END, updated_at = $8
 	WHERE id = $1 AND lease_token = $2 AND status IN ('sending', 'uncertain') RETURNING attempts`
-	insertAttemptSQLite = `INSERT INTO attempts (message_id, n, tenant_id, started_at, finished_at, outcome, detail) VALUES ($1, $2, $3, $4, $5, $6, $7)`
-	markSQLite          = `UPDATE messages SET phase = 'committing' WHERE id = $1 AND lease_token = $2 AND status = 'sending' AND phase = 'claimed' RETURNING 1`
+	insertAttemptSQLite = `INSERT INTO attempts (message_id, n, tenant_id, started_at, finished_at, outcome, detail) VALUES ($1, $2, $3, $4, $5, $6, $7)
+	ON CONFLICT (message_id, n) DO UPDATE SET started_at = excluded.started_at, finished_at = excluded.finished_at, outcome = excluded.outcome, detail = excluded.detail`
+	markSQLite = `UPDATE messages SET phase = 'committing' WHERE id = $1 AND lease_token = $2 AND phase = 'claimed' RETURNING 1`
 )
 
 // Journal writes outcomes and marks in one commit. A nil error means that they are on disk.
