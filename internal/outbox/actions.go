@@ -3,7 +3,9 @@ package outbox
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/winprest/facteur/internal/mail"
@@ -63,6 +65,9 @@ func (o *Outbox) Resolve(ctx context.Context, tenantID, actor, messageID, as, no
 			return nil
 		}
 		*m = resolvedAsSent(*m, time.Now())
+		if m.Status == mail.StatusDeferred {
+			o.dueNow(m)
+		}
 		return nil
 	})
 }
@@ -90,10 +95,14 @@ func resolvedAsSent(m store.MessageState, now time.Time) store.MessageState {
 }
 
 func (o *Outbox) requeue(m *store.MessageState, from mail.RecipientStatus) {
-	now := time.Now()
 	m.Status, m.Code = mail.StatusQueued, ""
 	m.Recipients = mail.Requeue(m.Recipients, from)
-	m.NotBefore, m.ExpiresAt = now, now.Add(o.cfg.MaxWait)
+	o.dueNow(m)
+}
+
+// dueNow has the message tried at once, and gives it all the time again that a mail may wait.
+func (o *Outbox) dueNow(m *store.MessageState) {
+	m.NotBefore, m.ExpiresAt = time.Time{}, time.Now().Add(o.cfg.MaxWait)
 }
 
 // act changes one message by a person's will, leaves a trace, and wakes a lane when there is something to send.
@@ -106,7 +115,9 @@ func (o *Outbox) act(ctx context.Context, tenantID, actor, messageID, action str
 	var ring store.Ring
 	err = o.store.Write(ctx, func(ctx context.Context, tx *store.Tx) error {
 		ring = store.Ring{}
+		var before store.MessageState
 		err := o.store.ChangeMessage(ctx, tx, tenantID, messageID, now, func(m *store.MessageState) error {
+			before = *m
 			if err := change(m); err != nil {
 				return err
 			}
@@ -124,7 +135,12 @@ func (o *Outbox) act(ctx context.Context, tenantID, actor, messageID, action str
 		if err != nil || ring.ProfileID == "" {
 			return err
 		}
-		return o.ringTx(ctx, tx, []store.Ring{ring})
+		err = o.ringTx(ctx, tx, []store.Ring{ring})
+		if errors.Is(err, store.ErrNotFound) { // the profile is gone, not the message
+			_, verb, _ := strings.Cut(action, ".")
+			return &StateError{verb, before.Status, before.Phase}
+		}
+		return err
 	})
 	if err == nil && ring.ProfileID != "" {
 		o.kicks.kick(ring.ProfileID)

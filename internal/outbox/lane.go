@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"runtime/debug"
 	"time"
 
 	"github.com/winprest/facteur/internal/mail"
@@ -16,6 +17,7 @@ import (
 const (
 	CodeContentUnavailable   = "content_unavailable"   // an attachment could not be read
 	CodeTransportUnavailable = "transport_unavailable" // this process has no such transport
+	CodeInternal             = "internal_error"        // a fault of ours; the log has it
 )
 
 const (
@@ -36,7 +38,7 @@ type laneRun struct {
 	profile *mail.Profile
 	session transport.Session
 	claim   int
-	blocked bool // the profile was held or paused in this turn
+	blocked bool // the profile was held or paused in this turn, or allows fewer lanes by now
 }
 
 // workLane is what a wake-up does.
@@ -51,12 +53,12 @@ func (o *Outbox) workLane(ctx context.Context, lane store.Lane) {
 	if !ok {
 		return
 	}
-	o.leases.add(r.token)
+	o.leases.addLane(r.token)
 	o.active.Add(1)
 	defer func() {
 		r.closeSession()
 		o.active.Add(-1)
-		o.leases.remove(r.token)
+		o.leases.removeLane(r.token)
 	}()
 	if err := r.run(ctx); err != nil {
 		r.log.Error("lane", "error", err)
@@ -110,16 +112,18 @@ func (r *laneRun) run(ctx context.Context) error {
 // contended says that other lanes may be waiting for a worker of this process.
 func (r *laneRun) contended() bool { return r.active.Load() >= int64(r.cfg.Workers) }
 
+// stopped says that the lane must end its turn: the process stops, or another one holds the lane by now.
 func (r *laneRun) stopped(ctx context.Context) bool {
 	select {
 	case <-r.stopping:
 		return true
 	default:
-		return ctx.Err() != nil
+		return ctx.Err() != nil || !r.leases.hasLane(r.token)
 	}
 }
 
-// next claims what is due. It claims nothing while outcomes cannot be written.
+// next claims what is due. It claims nothing while outcomes cannot be written. Every claim has a token of its own: what is
+// written late for one must not touch the same message in another.
 func (r *laneRun) next(ctx context.Context) ([]store.Claimed, error) {
 	for !r.journal.healthy() {
 		select {
@@ -130,14 +134,21 @@ func (r *laneRun) next(ctx context.Context) ([]store.Claimed, error) {
 			return nil, nil
 		}
 	}
-	return r.store.Claim(ctx, r.lane.ProfileID, r.token, r.cfg.Lease, r.claim)
+	return r.store.Claim(ctx, r.lane.ProfileID, newToken(), r.cfg.Lease, r.claim)
 }
 
 // sendAll sends the claimed messages one after the other, and gives back the rest when it has to stop.
 func (r *laneRun) sendAll(ctx context.Context, claimed []store.Claimed) error {
+	r.leases.addClaim(claimed[0].Token)
+	defer r.leases.removeClaim(claimed[0].Token)
 	if err := r.load(ctx, claimed[0].ProfileVersion); err != nil {
 		r.releaseAll(claimed)
 		return err
+	}
+	if r.lane.Number >= max(r.profile.MaxConnections, 1) {
+		r.releaseAll(claimed)
+		r.blocked = true
+		return nil
 	}
 	began := time.Now()
 	for i := range claimed {
@@ -170,8 +181,12 @@ func (r *laneRun) load(ctx context.Context, version int64) error {
 func (r *laneRun) send(ctx context.Context, c *store.Claimed) {
 	started := time.Now()
 	var markErr error
-	v := r.attempt(ctx, c, func(ctx context.Context) error {
-		markErr = r.journal.mark(ctx, store.Mark{MessageID: c.ID, Token: c.Token})
+	marked := false // stays when a session turns out stale after its commit
+	v := r.attempt(ctx, c, &marked, func(ctx context.Context) error {
+		if !marked {
+			markErr = r.journal.mark(ctx, store.Mark{MessageID: c.ID, Token: c.Token})
+			marked = markErr == nil
+		}
 		return markErr
 	})
 	if r.session != nil && !r.session.Alive() {
@@ -203,8 +218,19 @@ func (r *laneRun) send(ctx context.Context, c *store.Claimed) {
 	}
 }
 
-// attempt renders the message and hands it to the session, opening one when there is none.
-func (r *laneRun) attempt(ctx context.Context, c *store.Claimed, commit func(context.Context) error) mail.Verdict {
+// attempt renders the message and hands it to the session, opening one when there is none. A panic is this message's trouble
+// alone: it must not stop the mails behind it. Once marked, the far end may have the message.
+func (r *laneRun) attempt(ctx context.Context, c *store.Claimed, marked *bool, commit func(context.Context) error) (v mail.Verdict) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.log.Error("panic during a hand-over", "message", c.ID, "panic", p, "stack", string(debug.Stack()))
+			r.closeSession()
+			v = mail.Verdict{Code: CodeInternal}
+			if !*marked {
+				v.Outcome = mail.OutcomeTemporary
+			}
+		}
+	}()
 	rendered, err := mail.Render(ctx, c.Content, r.profile, envelope(r.profile, c.Recipients), r.store.Files(c.TenantID))
 	if err != nil {
 		if ctx.Err() != nil {

@@ -73,9 +73,10 @@ type Outbox struct {
 	queue      queue
 	log        *slog.Logger
 
-	intake  chan *pending
-	journal *journal
-	kicks   kicks
+	intake   chan *pending
+	accepted chan struct{} // closed when nothing of intake is committed any more
+	journal  *journal
+	kicks    kicks
 
 	active   atomic.Int64 // lanes at work in this process
 	stopping chan struct{}
@@ -94,6 +95,7 @@ func New(st *store.Store, transports transport.Registry, cfg Config) (*Outbox, e
 	o := &Outbox{
 		cfg: cfg, store: st, transports: transports, log: cfg.Logger,
 		intake:   make(chan *pending, 256),
+		accepted: make(chan struct{}),
 		stopping: make(chan struct{}),
 	}
 	o.background, o.cancel = context.WithCancel(context.Background())

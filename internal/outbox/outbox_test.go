@@ -76,6 +76,17 @@ func (f *farEnd) duplicates() int {
 	return n
 }
 
+// sessions is how many are open now.
+func (f *farEnd) sessions() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := 0
+	for _, open := range f.open {
+		n += open
+	}
+	return n
+}
+
 type farSession struct {
 	f       *farEnd
 	profile string
@@ -248,7 +259,8 @@ func (h *house) message(id string) *store.Message {
 // expireLeases lets the database believe that no process has renewed its leases.
 func (h *house) expireLeases() {
 	h.t.Helper()
-	if err := h.store.Renew(context.Background(), h.tokens(), -time.Minute); err != nil {
+	tokens := h.tokens()
+	if _, err := h.store.Renew(context.Background(), tokens, tokens, -time.Minute); err != nil {
 		h.t.Fatal(err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/riverdriver/riversqlite"
 	"github.com/riverqueue/river/rivermigrate"
+	"github.com/riverqueue/river/rivertype"
 
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/store"
@@ -25,6 +26,8 @@ type queue interface {
 	stop(ctx context.Context) error
 	// wake inserts wake-ups in the transaction that marked the lanes awake.
 	wake(ctx context.Context, tx *store.Tx, wakes []store.Wake) error
+	// oldest is when the oldest wake-up that waits for a worker was made, zero when none waits.
+	oldest(ctx context.Context) (time.Time, error)
 }
 
 // laneArgs is a wake-up for one lane. It carries no work: the lane claims whatever is due when it runs.
@@ -137,6 +140,18 @@ func (q *riverQueue[T]) wake(ctx context.Context, tx *store.Tx, wakes []store.Wa
 		return fmt.Errorf("outbox: wake: %w", err)
 	}
 	return nil
+}
+
+func (q *riverQueue[T]) oldest(ctx context.Context) (time.Time, error) {
+	waiting, err := q.client.JobList(ctx, river.NewJobListParams().Queues(laneQueue).States(rivertype.JobStateAvailable).
+		OrderBy(river.JobListOrderByScheduledAt, river.SortOrderAsc).First(1))
+	if err != nil {
+		return time.Time{}, fmt.Errorf("outbox: oldest wake-up: %w", err)
+	}
+	if len(waiting.Jobs) == 0 {
+		return time.Time{}, nil
+	}
+	return waiting.Jobs[0].ScheduledAt, nil
 }
 
 // migrateLock is the PostgreSQL advisory lock under which River's tables are migrated ("fctriver").

@@ -3,7 +3,9 @@ package outbox
 import (
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,7 +19,8 @@ const (
 	keepUnfinishedFor = 24 * time.Hour      // uploads that nobody completed
 )
 
-// patience is how long a wake-up may be under way before its lane is taken to be forgotten.
+// patience is how long a wake-up may be under way, once those made before it had their turn, before its lane is taken to be
+// forgotten.
 const patience = 30 * time.Second
 
 // reap looks every Sweep after what nobody else would: every process does, and each step is fenced.
@@ -72,7 +75,11 @@ func (o *Outbox) Sweep(ctx context.Context) error {
 			return err
 		}
 	}
-	rings, err := o.store.DueProfiles(ctx, patience)
+	oldest, err := o.queue.oldest(ctx)
+	if err != nil {
+		return err
+	}
+	rings, err := o.store.DueProfiles(ctx, patience, oldest)
 	if err != nil {
 		return err
 	}
@@ -103,34 +110,61 @@ func (o *Outbox) reapLost(ctx context.Context) error {
 	return nil
 }
 
-// leases are the tokens that this process holds.
+// leases are the tokens that this process holds: one for each lane at work, and one for each claim it made.
 type leases struct {
 	mu     sync.Mutex
-	tokens map[string]bool
+	lanes  map[string]bool // false: another holds the lane by now
+	claims map[string]bool
 }
 
-func (l *leases) init() { l.tokens = map[string]bool{} }
+func (l *leases) init() { l.lanes, l.claims = map[string]bool{}, map[string]bool{} }
 
-func (l *leases) add(token string) {
+func (l *leases) addLane(token string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.tokens[token] = true
+	l.lanes[token] = true
 }
 
-func (l *leases) remove(token string) {
+func (l *leases) removeLane(token string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.tokens, token)
+	delete(l.lanes, token)
 }
 
-func (l *leases) list() []string {
+func (l *leases) addClaim(token string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	list := make([]string, 0, len(l.tokens))
-	for t := range l.tokens {
-		list = append(list, t)
+	l.claims[token] = true
+}
+
+func (l *leases) removeClaim(token string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.claims, token)
+}
+
+// hasLane is false when the lane was found to be another's.
+func (l *leases) hasLane(token string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lanes[token]
+}
+
+func (l *leases) list() (lanes, claims []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Keys(l.lanes)), slices.Collect(maps.Keys(l.claims))
+}
+
+// keep notes which of the lanes that were to be renewed are lost.
+func (l *leases) keep(renewed, held []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, token := range renewed {
+		if _, ok := l.lanes[token]; ok && !slices.Contains(held, token) {
+			l.lanes[token] = false
+		}
 	}
-	return list
 }
 
 // renew prolongs the leases of this process three times in their length.
@@ -143,7 +177,11 @@ func (o *Outbox) renew() {
 			return
 		case <-ticker.C:
 		}
-		if err := o.store.Renew(o.background, o.leases.list(), o.cfg.Lease); err != nil && o.background.Err() == nil {
+		lanes, claims := o.leases.list()
+		held, err := o.store.Renew(o.background, lanes, claims, o.cfg.Lease)
+		if err == nil {
+			o.leases.keep(lanes, held)
+		} else if o.background.Err() == nil {
 			o.log.Error("renew leases", "error", err)
 		}
 	}

@@ -54,7 +54,8 @@ type ReceiptMessage struct {
 // Submit composes every message and stores the job, all of it or nothing. When it returns nil the job is on disk.
 //
 // The error is mail.Problems, with pointers that begin with the item's index ("/0/to/1/address"), when the input is wrong;
-// store.ErrKeyUsed when the idempotency key was taken meanwhile; anything else is a fault of ours and nothing was stored.
+// store.ErrKeyUsed when the idempotency key was taken meanwhile; anything else is a fault of ours, and nothing was stored
+// as far as the database could still be asked.
 func (o *Outbox) Submit(ctx context.Context, s *Submission) (*Receipt, error) {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	receipt := &Receipt{JobID: store.NewID("job"), CreatedAt: now, Messages: make([]ReceiptMessage, len(s.Items))}
@@ -90,8 +91,10 @@ func (o *Outbox) Submit(ctx context.Context, s *Submission) (*Receipt, error) {
 			m.NotBefore = item.SendAt
 		}
 		start := now
-		if m.NotBefore.After(start) {
+		if m.NotBefore.After(now) {
 			start = m.NotBefore
+		} else {
+			m.NotBefore = time.Time{}
 		}
 		m.ExpiresAt = start.Add(o.cfg.MaxWait)
 	}
@@ -142,7 +145,7 @@ func (o *Outbox) commit(ctx context.Context, sub *store.Submission) error {
 	select {
 	case err := <-p.done:
 		return err
-	case <-o.background.Done():
+	case <-o.accepted:
 		select {
 		case err := <-p.done:
 			return err
@@ -157,6 +160,7 @@ const maxGroup = 2000
 
 // accept commits submissions; those that arrive while a commit is under way share the next one.
 func (o *Outbox) accept() {
+	defer close(o.accepted)
 	for {
 		var group []*pending
 		select {
@@ -193,7 +197,7 @@ func (o *Outbox) commitGroup(group []*pending) {
 		return
 	}
 	conflicts, err := o.writeGroup(alive)
-	if err != nil && len(alive) > 1 {
+	if err != nil && len(alive) > 1 && !errors.Is(err, context.DeadlineExceeded) {
 		// One bad submission must not fail its neighbours: write them one by one.
 		for _, p := range alive {
 			o.commitGroup([]*pending{p})
@@ -202,7 +206,7 @@ func (o *Outbox) commitGroup(group []*pending) {
 	}
 	for i, p := range alive {
 		switch {
-		case err != nil:
+		case err != nil && !o.stored(p.sub):
 			p.done <- err
 		case conflicts[i]:
 			p.done <- store.ErrKeyUsed
@@ -213,9 +217,24 @@ func (o *Outbox) commitGroup(group []*pending) {
 	}
 }
 
+// stored says whether a submission is in the database although its commit failed: the answer may have been lost.
+func (o *Outbox) stored(sub *store.Submission) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
+	defer cancel()
+	_, err := o.store.Job(ctx, sub.TenantID, sub.JobID())
+	return err == nil
+}
+
+// commitLimit is how long a commit of submissions may take, so that a database that hangs is noticed.
+const commitLimit = time.Minute
+
 // writeGroup writes the submissions in one transaction and says which were left out because their key was taken.
 func (o *Outbox) writeGroup(group []*pending) (conflicts map[int]bool, err error) {
-	err = o.store.Write(o.background, func(ctx context.Context, tx *store.Tx) error {
+	// A stop does not break off a commit at once: its outcome would be unknown.
+	ctx, cancel := context.WithTimeout(context.Background(), commitLimit)
+	defer cancel()
+	defer context.AfterFunc(o.background, func() { time.AfterFunc(stopGrace, cancel) })()
+	err = o.store.Write(ctx, func(ctx context.Context, tx *store.Tx) error {
 		conflicts = map[int]bool{}
 		var records []*store.IdempotencyRecord
 		var owner []int

@@ -18,15 +18,17 @@ type MessageState struct {
 	Attempts             int
 	Recipients           []mail.Recipient
 	Code                 string
-	NotBefore, ExpiresAt time.Time
-	SentAt               time.Time
+	NotBefore            time.Time // zero in an answer: now, by the database's clock
+	ExpiresAt, SentAt    time.Time
 }
 
 const (
 	stateSQL = `SELECT id, job_id, profile_id, status, phase, priority, attempts, recipients, code, not_before, expires_at, coalesce(sent_at, 0)
 	FROM messages WHERE tenant_id = $1 AND id = $2`
-	changeSQL = `UPDATE messages SET status = $3, phase = '', lease_token = NULL, lease_until = NULL, recipients = $4, code = $5,
-	not_before = $6, expires_at = $7, sent_at = nullif(CAST($8 AS bigint), 0), updated_at = $9 WHERE tenant_id = $1 AND id = $2`
+	changePostgres = `UPDATE messages SET status = $3, phase = '', lease_token = NULL, lease_until = NULL, recipients = $4, code = $5,
+	not_before = coalesce(nullif(CAST($6 AS bigint), 0), ` + nowPostgres + `), expires_at = $7, sent_at = nullif(CAST($8 AS bigint), 0), updated_at = $9 WHERE tenant_id = $1 AND id = $2`
+	changeSQLite = `UPDATE messages SET status = $3, phase = '', lease_token = NULL, lease_until = NULL, recipients = $4, code = $5,
+	not_before = coalesce(nullif(CAST($6 AS bigint), 0), ` + nowSQLite + `), expires_at = $7, sent_at = nullif(CAST($8 AS bigint), 0), updated_at = $9 WHERE tenant_id = $1 AND id = $2`
 	cancelable   = `(status IN ('queued', 'deferred') OR (status = 'sending' AND phase = 'claimed'))`
 	cancelJobSQL = `UPDATE messages SET status = 'canceled', phase = '', lease_token = NULL, lease_until = NULL, updated_at = $3
 	WHERE tenant_id = $1 AND job_id = $2 AND ` + cancelable
@@ -62,7 +64,7 @@ func (s *Store) ChangeMessage(ctx context.Context, tx *Tx, tenantID, id string, 
 	if err != nil {
 		return err
 	}
-	_, err = tx.one(ctx, changeSQL, changeSQL, tenantID, id, string(m.Status), string(recipients), m.Code,
+	_, err = tx.one(ctx, changePostgres, changeSQLite, tenantID, id, string(m.Status), string(recipients), m.Code,
 		micros(m.NotBefore), micros(m.ExpiresAt), micros(m.SentAt), micros(now))
 	if err != nil {
 		return fmt.Errorf("store: change message: %w", err)
@@ -91,23 +93,27 @@ func (tx *Tx) list(values []string) (any, error) {
 // HoldProfile stops the profile until a person mends it. It does nothing when the profile was edited since p was read: the
 // trouble may be mended already.
 func (s *Store) HoldProfile(ctx context.Context, p *mail.Profile, t mail.ProfileTrouble) error {
-	return s.setTrouble(ctx, p, t, `UPDATE sender_profiles SET hold = $4 WHERE tenant_id = $1 AND id = $2 AND version = $3`)
+	const query = `UPDATE sender_profiles SET hold = $4 WHERE tenant_id = $1 AND id = $2 AND version = $3`
+	return s.setTrouble(ctx, p, t, query, query)
 }
 
 // PauseProfile stops the profile for gap. It does nothing when the profile was edited, or paused by another lane, since p
 // was read.
 func (s *Store) PauseProfile(ctx context.Context, p *mail.Profile, t mail.ProfileTrouble, gap time.Duration) error {
-	return s.setTrouble(ctx, p, t, `UPDATE sender_profiles SET pause = $4, paused_until = $5, pause_count = $6 + 1
-	WHERE tenant_id = $1 AND id = $2 AND version = $3 AND pause_count = $6`, micros(time.Now().Add(gap)), p.PauseCount)
+	const (
+		before = `UPDATE sender_profiles SET pause = $4, pause_count = $6 + 1, paused_until = $5 + `
+		after  = ` WHERE tenant_id = $1 AND id = $2 AND version = $3 AND pause_count = $6`
+	)
+	return s.setTrouble(ctx, p, t, before+nowPostgres+after, before+nowSQLite+after, gap.Microseconds(), p.PauseCount)
 }
 
-func (s *Store) setTrouble(ctx context.Context, p *mail.Profile, t mail.ProfileTrouble, query string, args ...any) error {
+func (s *Store) setTrouble(ctx context.Context, p *mail.Profile, t mail.ProfileTrouble, postgres, sqlite string, args ...any) error {
 	doc, err := json.Marshal(t)
 	if err != nil {
 		return err
 	}
 	err = s.Write(ctx, func(ctx context.Context, tx *Tx) error {
-		_, err := tx.one(ctx, query, query, append([]any{p.TenantID, p.ID, p.Version, string(doc)}, args...)...)
+		_, err := tx.one(ctx, postgres, sqlite, append([]any{p.TenantID, p.ID, p.Version, string(doc)}, args...)...)
 		return err
 	})
 	if err != nil {

@@ -2,11 +2,11 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"time"
-
-	"database/sql"
 
 	"github.com/jackc/pgx/v5"
 
@@ -71,9 +71,11 @@ func (s *Store) RingLanes(ctx context.Context, tx *Tx, rings []Ring) ([]Wake, er
 }
 
 const (
-	lockLaneZero  = `SELECT 1 FROM lanes WHERE profile_id = $1 AND lane = 0 FOR UPDATE`
-	profileStands = `SELECT 1 FROM sender_profiles WHERE id = $1 AND deleted_at IS NULL`
-	wakePostgres  = `UPDATE lanes SET awake = $3, rung_at = ` + nowPostgres + ` WHERE profile_id = $1 AND lane IN (
+	lockLaneZero = `SELECT 1 FROM lanes WHERE profile_id = $1 AND lane = 0 FOR UPDATE`
+	// The lock holds off a deletion until the messages that are to be sent can be seen by it; one that came before is seen here.
+	standsPostgres = standsSQLite + ` FOR KEY SHARE`
+	standsSQLite   = `SELECT 1 FROM sender_profiles WHERE id = $1 AND deleted_at IS NULL`
+	wakePostgres   = `UPDATE lanes SET awake = $3, rung_at = ` + nowPostgres + ` WHERE profile_id = $1 AND lane IN (
 	SELECT l.lane FROM lanes l JOIN sender_profiles p ON p.id = l.profile_id
 	WHERE l.profile_id = $1 AND l.lane < p.max_connections AND l.awake = 0 ORDER BY l.lane LIMIT $2) AND awake = 0 RETURNING lane`
 	wakeSQLite = `UPDATE lanes SET awake = $3, rung_at = ` + nowSQLite + ` WHERE profile_id = $1 AND lane IN (
@@ -89,20 +91,19 @@ func (tx *Tx) ring(ctx context.Context, r Ring) ([]Wake, error) {
 			return nil, err
 		}
 	}
-	// The insert of a message holds off a deletion that comes later; one that came before is seen here.
-	stands, err := tx.ints(ctx, profileStands, profileStands, r.ProfileID)
+	stands, err := column[int](ctx, tx, standsPostgres, standsSQLite, r.ProfileID)
 	if err != nil {
 		return nil, err
 	}
 	if len(stands) == 0 {
 		return nil, ErrNotFound
 	}
-	lanes, err := tx.ints(ctx, wakePostgres, wakeSQLite, r.ProfileID, r.Messages, awakeFor(r.Priority))
+	lanes, err := column[int](ctx, tx, wakePostgres, wakeSQLite, r.ProfileID, r.Messages, awakeFor(r.Priority))
 	if err != nil {
 		return nil, err
 	}
 	if len(lanes) == 0 && r.Priority == mail.PriorityOneOff {
-		if lanes, err = tx.ints(ctx, overtakePostgres, overtakeSQLite, r.ProfileID); err != nil {
+		if lanes, err = column[int](ctx, tx, overtakePostgres, overtakeSQLite, r.ProfileID); err != nil {
 			return nil, err
 		}
 	}
@@ -113,27 +114,27 @@ func (tx *Tx) ring(ctx context.Context, r Ring) ([]Wake, error) {
 	return wakes, nil
 }
 
-// ints runs the statement of the transaction's database and gives its one integer column.
-func (tx *Tx) ints(ctx context.Context, postgres, sqlite string, args ...any) ([]int, error) {
+// column runs the statement of the transaction's database and gives its one column.
+func column[T any](ctx context.Context, tx *Tx, postgres, sqlite string, args ...any) ([]T, error) {
 	if tx.PG != nil {
 		rows, err := tx.PG.Query(ctx, postgres, args...)
 		if err != nil {
 			return nil, err
 		}
-		return pgx.CollectRows(rows, pgx.RowTo[int])
+		return pgx.CollectRows(rows, pgx.RowTo[T])
 	}
 	rows, err := tx.SQL.QueryContext(ctx, sqlite, args...)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var out []int
+	var out []T
 	for rows.Next() {
-		var n int
-		if err := rows.Scan(&n); err != nil {
+		var v T
+		if err := rows.Scan(&v); err != nil {
 			return nil, err
 		}
-		out = append(out, n)
+		out = append(out, v)
 	}
 	return out, rows.Err()
 }
@@ -192,7 +193,7 @@ func (s *Store) RestLane(ctx context.Context, l Lane, token string) (asleep bool
 				return err
 			}
 		}
-		due, err := tx.ints(ctx, duePostgres, dueSQLite, l.ProfileID)
+		due, err := column[int](ctx, tx, duePostgres, dueSQLite, l.ProfileID)
 		if err != nil {
 			return err
 		}
@@ -221,39 +222,48 @@ func (s *Store) SleepLane(ctx context.Context, l Lane, token string) error {
 	})
 }
 
-// renewMargin is how much of a lease may be left when it is renewed.
 const (
-	renewLanesPostgres = `UPDATE lanes SET lease_until = ` + nowPostgres + ` + $2 WHERE token = ANY($1)`
-	renewLanesSQLite   = `UPDATE lanes SET lease_until = ` + nowSQLite + ` + $2 WHERE token IN (SELECT value FROM json_each($1))`
+	renewLanesPostgres = `UPDATE lanes SET lease_until = ` + nowPostgres + ` + $2 WHERE token = ANY($1) RETURNING token`
+	renewLanesSQLite   = `UPDATE lanes SET lease_until = ` + nowSQLite + ` + $2 WHERE token IN (SELECT value FROM json_each($1)) RETURNING token`
 	// A row that is locked just now is being settled or marked; the next renewal comes in time for it.
 	renewMsgsPostgres = `UPDATE messages SET lease_until = ` + nowPostgres + ` + $2 WHERE id IN (
 	SELECT id FROM messages WHERE status = 'sending' AND lease_token = ANY($1) FOR UPDATE SKIP LOCKED)`
 	renewMsgsSQLite = `UPDATE messages SET lease_until = ` + nowSQLite + ` + $2 WHERE status = 'sending' AND lease_token IN (SELECT value FROM json_each($1))`
 )
 
-// Renew prolongs the lanes that tokens hold and the messages they have claimed.
-func (s *Store) Renew(ctx context.Context, tokens []string, lease time.Duration) error {
-	if len(tokens) == 0 {
-		return nil
+// Renew prolongs the leases of lanes and of claims by their tokens, and gives those of lanes that still hold theirs.
+func (s *Store) Renew(ctx context.Context, lanes, claims []string, lease time.Duration) (held []string, err error) {
+	if len(lanes) > 0 {
+		err = s.Write(ctx, func(ctx context.Context, tx *Tx) error {
+			list, err := tx.list(lanes)
+			if err != nil {
+				return err
+			}
+			held, err = column[string](ctx, tx, renewLanesPostgres, renewLanesSQLite, list, lease.Microseconds())
+			return err
+		})
 	}
-	return s.Write(ctx, func(ctx context.Context, tx *Tx) error {
-		list, err := tx.list(tokens)
-		if err != nil {
+	if err == nil && len(claims) > 0 {
+		err = s.Write(ctx, func(ctx context.Context, tx *Tx) error {
+			list, err := tx.list(claims)
+			if err != nil {
+				return err
+			}
+			_, err = tx.affect(ctx, renewMsgsPostgres, renewMsgsSQLite, list, lease.Microseconds())
 			return err
-		}
-		if _, err := tx.affect(ctx, renewLanesPostgres, renewLanesSQLite, list, lease.Microseconds()); err != nil {
-			return err
-		}
-		_, err = tx.affect(ctx, renewMsgsPostgres, renewMsgsSQLite, list, lease.Microseconds())
-		return err
-	})
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("store: renew: %w", err)
+	}
+	return held, nil
 }
 
 const (
-	// staleLanes puts lanes to sleep whose holder died (its lease is over), or whose wake-up was lost: nobody took them up
-	// within patience.
-	staleLanesPostgres = `UPDATE lanes SET awake = 0, token = NULL, lease_until = 0 WHERE awake > 0 AND lease_until < ` + nowPostgres + ` AND (token IS NOT NULL OR rung_at < ` + nowPostgres + ` - $1)`
-	staleLanesSQLite   = `UPDATE lanes SET awake = 0, token = NULL, lease_until = 0 WHERE awake > 0 AND lease_until < ` + nowSQLite + ` AND (token IS NOT NULL OR rung_at < ` + nowSQLite + ` - $1)`
+	// staleLanes puts lanes to sleep whose holder died (its lease is over), or whose wake-up was lost: they were rung patience
+	// before any wake-up that still waits, and nobody took them up.
+	staleLanesPostgres = `UPDATE lanes SET awake = 0, token = NULL, lease_until = 0 WHERE awake > 0 AND lease_until < ` + nowPostgres + ` AND (token IS NOT NULL OR rung_at < least(` + nowPostgres + `, $2::bigint) - $1::bigint)`
+	staleLanesSQLite   = `UPDATE lanes SET awake = 0, token = NULL, lease_until = 0 WHERE awake > 0 AND lease_until < ` + nowSQLite + ` AND (token IS NOT NULL OR rung_at < min(` + nowSQLite + `, $2) - $1)`
 	// dueProfiles finds profiles with something to send and a lane asleep; the count stops at the profile's connections.
 	dueProfilesPostgres = `SELECT p.id, o.n, b.n FROM sender_profiles p
 	CROSS JOIN LATERAL (SELECT count(*) AS n FROM (SELECT 1 FROM messages m WHERE m.profile_id = p.id AND m.status IN ('queued', 'deferred') AND m.priority = 0 AND m.not_before <= ` + nowPostgres + ` LIMIT p.max_connections) x) o
@@ -268,10 +278,15 @@ const (
 )
 
 // DueProfiles says which profiles have something to send while a lane of theirs sleeps, for rings that RingLanes is then
-// given. It first puts lanes to sleep whose lease is over, or that nobody has taken up within patience.
-func (s *Store) DueProfiles(ctx context.Context, patience time.Duration) ([]Ring, error) {
+// given. It first puts lanes to sleep whose lease is over, or that nobody has taken up within patience although wake-ups as
+// old had their turn: oldest is when the oldest one that waits for a worker was made, zero when none waits.
+func (s *Store) DueProfiles(ctx context.Context, patience time.Duration, oldest time.Time) ([]Ring, error) {
+	front := int64(math.MaxInt64)
+	if !oldest.IsZero() {
+		front = micros(oldest)
+	}
 	err := s.Write(ctx, func(ctx context.Context, tx *Tx) error {
-		_, err := tx.affect(ctx, staleLanesPostgres, staleLanesSQLite, patience.Microseconds())
+		_, err := tx.affect(ctx, staleLanesPostgres, staleLanesSQLite, patience.Microseconds(), front)
 		return err
 	})
 	if err != nil {

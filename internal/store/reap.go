@@ -24,8 +24,9 @@ const (
 	WHERE status = 'sending' AND phase = 'committing' AND lease_until < ` + nowSQLite + ` ORDER BY lease_until LIMIT 500`
 	expiredPostgres = `SELECT id, tenant_id, '', attempts, recipients, expires_at FROM messages WHERE status = 'deferred' AND expires_at < ` + nowPostgres + ` ORDER BY expires_at LIMIT 500`
 	expiredSQLite   = `SELECT id, tenant_id, '', attempts, recipients, expires_at FROM messages WHERE status = 'deferred' AND expires_at < ` + nowSQLite + ` ORDER BY expires_at LIMIT 500`
-	expireRow       = `UPDATE messages SET status = $2, code = $3, recipients = $4, updated_at = $5,
-	sent_at = CASE WHEN $2 = 'sent' THEN $5 ELSE sent_at END WHERE id = $1 AND status = 'deferred'`
+	// A message that was tried since it was listed has other recipients left, and its attempt may have been sent to some.
+	expireRow = `UPDATE messages SET status = $2, code = $3, recipients = $4, updated_at = $5,
+	sent_at = CASE WHEN $2 = 'sent' THEN $5 ELSE sent_at END WHERE id = $1 AND status = 'deferred' AND attempts = $6`
 )
 
 // Lost is a message whose hand-over had begun when its process disappeared, or one that waited too long.
@@ -59,14 +60,14 @@ func (s *Store) Expired(ctx context.Context) ([]Lost, error) {
 	return s.lost(ctx, expiredPostgres, expiredSQLite)
 }
 
-// Expire records that a message listed by Expired is given up.
+// Expire records that a message listed by Expired is given up, unless it was tried again since.
 func (s *Store) Expire(ctx context.Context, l Lost, to mail.Settlement, now time.Time) error {
 	recipients, err := json.Marshal(to.Recipients)
 	if err != nil {
 		return err
 	}
 	return s.Write(ctx, func(ctx context.Context, tx *Tx) error {
-		_, err := tx.one(ctx, expireRow, expireRow, l.MessageID, string(to.Status), to.Code, string(recipients), micros(now))
+		_, err := tx.one(ctx, expireRow, expireRow, l.MessageID, string(to.Status), to.Code, string(recipients), micros(now), l.Attempts)
 		return err
 	})
 }

@@ -25,7 +25,7 @@ type NewJob struct {
 type NewMessage struct {
 	ID         string
 	Priority   mail.Priority
-	NotBefore  time.Time // zero: at once
+	NotBefore  time.Time // zero: at once, by the database's clock
 	ExpiresAt  time.Time // given up when still deferred then
 	Recipients []mail.Recipient
 	Content    *mail.Content
@@ -60,6 +60,9 @@ type messageRow struct {
 	createdAt                   int64
 }
 
+// JobID is the id of the job that it makes.
+func (s *Submission) JobID() string { return s.job.id }
+
 // NewSubmission encodes a job. record may be nil.
 func NewSubmission(job NewJob, messages []NewMessage, record *IdempotencyRecord) (*Submission, error) {
 	detail, err := json.Marshal(job.Detail)
@@ -89,13 +92,10 @@ func NewSubmission(job NewJob, messages []NewMessage, record *IdempotencyRecord)
 			}
 		}
 		*row = messageRow{
-			id: m.ID, priority: int16(m.Priority), notBefore: created, expiresAt: micros(m.ExpiresAt), //nolint:gosec // 0 or 1
+			id: m.ID, priority: int16(m.Priority), notBefore: micros(m.NotBefore), expiresAt: micros(m.ExpiresAt), //nolint:gosec // 0 or 1
 			recipients: string(recipients), content: string(content), detail: string(detail),
 			subject: m.Content.Subject, bodyText: m.Content.Text, bodyHTML: m.Content.HTML,
 			createdAt: created,
-		}
-		if !m.NotBefore.IsZero() {
-			row.notBefore = micros(m.NotBefore)
 		}
 		if m.Detail.ExternalID != "" {
 			row.externalID = &m.Detail.ExternalID
@@ -121,7 +121,7 @@ const (
 	insertJobsPostgres = `INSERT INTO send_jobs (id, tenant_id, purpose, sender_profile_id, total, detail, send_at, created_by, created_at)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[], $6::text[], $7::bigint[], $8::text[], $9::bigint[])`
 	insertMessagesPostgres = `INSERT INTO messages (id, tenant_id, job_id, profile_id, status, priority, not_before, expires_at, recipients, created_at, updated_at)
-SELECT id, tenant, job, profile, 'queued', priority, not_before, expires, recipients, created, created
+SELECT id, tenant, job, profile, 'queued', priority, coalesce(nullif(not_before, 0), ` + nowPostgres + `), expires, recipients, created, created
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::bigint[], $7::bigint[], $8::text[], $9::bigint[])
 AS u (id, tenant, job, profile, priority, not_before, expires, recipients, created)`
 	insertContentsPostgres = `INSERT INTO message_contents (message_id, tenant_id, subject, body_text, body_html, content, detail, external_id)
@@ -182,7 +182,7 @@ func (c *columns) add(values ...string) {
 
 const (
 	insertJobSQLite     = `INSERT INTO send_jobs (id, tenant_id, purpose, sender_profile_id, total, detail, send_at, created_by, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
-	insertMessageSQLite = `INSERT INTO messages (id, tenant_id, job_id, profile_id, status, priority, not_before, expires_at, recipients, created_at, updated_at) VALUES (?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?)`
+	insertMessageSQLite = `INSERT INTO messages (id, tenant_id, job_id, profile_id, status, priority, not_before, expires_at, recipients, created_at, updated_at) VALUES (?, ?, ?, ?, 'queued', ?, coalesce(nullif(?, 0), ` + nowSQLite + `), ?, ?, ?, ?)`
 	insertContentSQLite = `INSERT INTO message_contents (message_id, tenant_id, subject, body_text, body_html, content, detail, external_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`
 )
 

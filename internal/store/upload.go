@@ -162,7 +162,7 @@ func (s *Store) saveLarge(ctx context.Context, tx *Tx, f *file, stored int) erro
 		if _, err := tx.affect(ctx, insertChunk, insertChunk, f.blobID, stored, r.CreatedAt, f.data); err != nil {
 			return err
 		}
-		n, err := tx.ints(ctx, countChunks, countChunks, f.blobID)
+		n, err := column[int](ctx, tx, countChunks, countChunks, f.blobID)
 		if err != nil {
 			return err
 		}
