@@ -75,7 +75,7 @@ func serveSink(r io.Reader, w io.Writer, accepted func()) {
 		if err != nil {
 			return
 		}
-		ok := true
+		var ok bool
 		switch strings.ToUpper(string(line[:min(4, len(line))])) {
 		case "EHLO":
 			ok = reply("250-sink\r\n250-PIPELINING\r\n250-SIZE 100000000\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n")
