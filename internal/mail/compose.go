@@ -313,4 +313,12 @@ func (c *Composer) fill(ps *Problems, d *Draft, v *version, b *body, content *Co
 	for _, name := range vals.multiline {
 		ps.Add("/tokens/"+name, CodeTokenLineBreak, "token", name)
 	}
+	for _, name := range vals.programs {
+		at := "/tokens/" + name
+		if _, own := vals.own(name); !own {
+			at = builtinOf(name).source()
+		}
+		value, _ := vals.value(&part{name: name, builtin: builtinOf(name)})
+		ps.Add(at, CodeHTMLActiveContent, "found", scriptScheme(value))
+	}
 }

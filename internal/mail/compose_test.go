@@ -299,6 +299,8 @@ func TestOwnContent(t *testing.T) {
 		{name: "lines", subject: "s", text: "LINES", html: `<p title="LINES">LINES</p>`, wantText: "a\nb\nc", wantHTML: `<p title="a b c">a<br>` + "\n" + `b<br>` + "\n" + `c</p>`},
 		{name: "not twice", subject: "s", text: "TRICKY", html: "<p>TRICKY</p>", wantText: "NUMFACT {REMINDER} {FOO} <b>", wantHTML: "<p>NUMFACT {REMINDER} {FOO} &lt;b&gt;</p>"},
 		{name: "attribute", subject: "s", text: "t", html: `<a href='https://x/?q=QUOTES'>x</a>`, wantText: "t", wantHTML: `<a href='https://x/?q=&#34;&#39;&gt;&lt;'>x</a>`},
+		{name: "program in a link", subject: "s", text: "PROG", html: `<a href="PROG">PROG</a><a href='PROG'>x</a>`, problems: "/tokens/PROG: html_active_content"},
+		{name: "program in a text", subject: "s", text: "t", html: `<p>PROG</p>`, wantText: "t", wantHTML: "<p> Java\tScript:x()</p>"},
 		{name: "style is left alone", subject: "s", text: "t", html: "<style>.NUMFACT{}</style><!--NUMFACT-->", wantText: "t", wantHTML: "<style>.NUMFACT{}</style><!--2026/0042-->"},
 		{name: "override", subject: "s", text: "TYPEDOC", wantText: "facture pro forma"},
 	} {
@@ -313,7 +315,7 @@ func TestOwnContent(t *testing.T) {
 		}
 		d.Tokens = map[string]string{
 			"LINES": "a\r\nb\rc", "LONG": strings.Repeat("x", 600), "TAB": "a\tb", "GROS": strings.Repeat("x", 9_999),
-			"TRICKY": "NUMFACT {REMINDER} {FOO} <b>", "QUOTES": `"'><`, "TYPEDOC": "facture pro forma",
+			"TRICKY": "NUMFACT {REMINDER} {FOO} <b>", "QUOTES": `"'><`, "TYPEDOC": "facture pro forma", "PROG": " Java\tScript:x()",
 		}
 		content, _, ps := NewComposer(p, nil).Compose(d, noon)
 		if got := ps.Error(); got != tt.problems {

@@ -21,6 +21,7 @@ type values struct {
 
 	unfilled  []string // names, each once
 	multiline []string // names of own tokens whose value cannot stand in the subject
+	programs  []string // names whose value would make a link of the HTML run a program
 	tooLarge  bool
 }
 
@@ -56,6 +57,9 @@ func (v *values) fill(b *strings.Builder, parts []part) {
 				writeHTML(b, value, "<br>\n")
 			}
 		case placeAttribute:
+			if strings.IndexByte(value, ':') >= 0 && scriptScheme(value) != "" {
+				note(&v.programs, p.name)
+			}
 			writeHTML(b, value, " ")
 		}
 	}
