@@ -153,14 +153,14 @@ func (j *journal) write(marks []markEntry, settled []store.Settled) error {
 		return err
 	}
 	for _, m := range marks {
-		if res.Marked[m.MessageID] {
+		if res.Marked[m.Mark] {
 			m.done <- nil
 		} else {
 			m.done <- errFenced
 		}
 	}
 	for i := range settled {
-		if !res.Settled[settled[i].MessageID] {
+		if !res.Settled[settled[i].Claim()] {
 			j.log.Warn("an outcome came too late for its lease", "message", settled[i].MessageID, "outcome", settled[i].Outcome.String(), "code", settled[i].Code)
 		}
 	}

@@ -13,7 +13,8 @@ import (
 	"github.com/winprest/facteur/internal/mail"
 )
 
-// Mark asks to record that a message is about to be handed over.
+// Mark asks to record that a message is about to be handed over. It also names a claim: two workers may both believe to have
+// a message, but not with the same token.
 type Mark struct {
 	MessageID, Token string
 }
@@ -29,10 +30,13 @@ type Settled struct {
 	Ended   time.Time
 }
 
+// Claim names the claim that it is the outcome of.
+func (o *Settled) Claim() Mark { return Mark{o.MessageID, o.Token} }
+
 // Journaled says which entries of a flush took effect. An entry that did not was fenced off: its message was canceled,
 // settled by somebody else, or is on another lease.
 type Journaled struct {
-	Marked, Settled map[string]bool // by message id
+	Marked, Settled map[Mark]bool
 }
 
 const (
@@ -50,16 +54,16 @@ const (
 		lease_token = CASE WHEN v.status = 'uncertain' THEN m.lease_token END, lease_until = NULL,
 		sent_at = CASE WHEN v.status = 'sent' THEN v.finished END, updated_at = v.finished
 	FROM v WHERE m.id = v.id AND m.lease_token = v.token AND m.status IN ('sending', 'uncertain')
-	RETURNING m.id, m.tenant_id, m.attempts
+	RETURNING m.id, v.token, m.tenant_id, m.attempts
 ), n AS (
 	INSERT INTO attempts (message_id, n, tenant_id, started_at, finished_at, outcome, detail)
-	SELECT u.id, u.attempts, u.tenant_id, v.started, v.finished, v.outcome, v.detail FROM u JOIN v ON v.id = u.id WHERE v.burnt
+	SELECT u.id, u.attempts, u.tenant_id, v.started, v.finished, v.outcome, v.detail FROM u JOIN v ON v.id = u.id AND v.token = u.token WHERE v.burnt
 	ON CONFLICT (message_id, n) DO UPDATE SET started_at = excluded.started_at, finished_at = excluded.finished_at, outcome = excluded.outcome, detail = excluded.detail
 )
-SELECT id FROM u`
+SELECT id, token FROM u`
 	// A message that is claimed is sending. Saying so too would have PostgreSQL look through all that are sending.
 	markPostgres = `UPDATE messages m SET phase = 'committing' FROM unnest($1::text[], $2::text[]) AS v (id, token)
-	WHERE m.id = v.id AND m.lease_token = v.token AND m.phase = 'claimed' RETURNING m.id`
+	WHERE m.id = v.id AND m.lease_token = v.token AND m.phase = 'claimed' RETURNING m.id, v.token`
 
 	settleSQLite = `UPDATE messages SET status = $3, phase = '', code = $6, recipients = $5,
 	not_before = CASE WHEN $4 > 0 THEN ` + nowSQLite + ` + $4 - $8 ELSE not_before END, attempts = attempts + CASE WHEN status = 'sending' THEN $7 ELSE 0 END,
@@ -73,7 +77,7 @@ SELECT id FROM u`
 
 // Journal writes outcomes and marks in one commit. A nil error means that they are on disk.
 func (s *Store) Journal(ctx context.Context, marks []Mark, settled []Settled) (Journaled, error) {
-	j := Journaled{Marked: make(map[string]bool, len(marks)), Settled: make(map[string]bool, len(settled))}
+	j := Journaled{Marked: make(map[Mark]bool, len(marks)), Settled: make(map[Mark]bool, len(settled))}
 	var err error
 	if s.pg != nil {
 		err = again(ctx, func() error {
@@ -111,26 +115,26 @@ func (s *Store) journalPostgres(ctx context.Context, marks []Mark, settled []Set
 			cols.add(o.MessageID, o.Token, string(o.Status), recipients, o.Code, o.Outcome.String(), detail)
 			notBefore[i], started[i], finished[i], burnt[i] = micros(o.NotBefore), micros(o.Started), micros(o.Ended), o.Burnt
 		}
-		b.Queue(settlePostgres, cols[0], cols[1], cols[2], notBefore, cols[3], cols[4], burnt, started, finished, cols[5], cols[6]).Query(collectIDs(j.Settled))
+		b.Queue(settlePostgres, cols[0], cols[1], cols[2], notBefore, cols[3], cols[4], burnt, started, finished, cols[5], cols[6]).Query(collect(j.Settled))
 	}
 	if n := len(marks); n > 0 {
 		ids, tokens := make([]string, n), make([]string, n)
 		for i, m := range marks {
 			ids[i], tokens[i] = m.MessageID, m.Token
 		}
-		b.Queue(markPostgres, ids, tokens).Query(collectIDs(j.Marked))
+		b.Queue(markPostgres, ids, tokens).Query(collect(j.Marked))
 	}
 	return s.pg.SendBatch(ctx, &b).Close()
 }
 
-func collectIDs(into map[string]bool) func(pgx.Rows) error {
+func collect(into map[Mark]bool) func(pgx.Rows) error {
 	return func(rows pgx.Rows) error {
 		for rows.Next() {
-			var id string
-			if err := rows.Scan(&id); err != nil {
+			var m Mark
+			if err := rows.Scan(&m.MessageID, &m.Token); err != nil {
 				return err
 			}
-			into[id] = true
+			into[m] = true
 		}
 		return rows.Err()
 	}
@@ -160,7 +164,7 @@ func (s *Store) journalSQLite(ctx context.Context, tx *Tx, marks []Mark, settled
 				return err
 			}
 		}
-		j.Settled[o.MessageID] = true
+		j.Settled[o.Claim()] = true
 	}
 	for _, m := range marks {
 		var one int
@@ -171,7 +175,7 @@ func (s *Store) journalSQLite(ctx context.Context, tx *Tx, marks []Mark, settled
 		if err != nil {
 			return err
 		}
-		j.Marked[m.MessageID] = true
+		j.Marked[m] = true
 	}
 	return nil
 }
