@@ -1,9 +1,13 @@
 package server
 
 import (
+	"bufio"
 	"context"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -41,6 +45,41 @@ func TestBodiesAreBounded(t *testing.T) {
 	}
 	if n := h.server.buffered.Load(); n != 0 {
 		t.Errorf("%d bytes are still counted", n)
+	}
+}
+
+// Callers that write their whole body before they read get the reason for a refusal, not a broken connection.
+func TestRefusalReachesWhoWritesFirst(t *testing.T) {
+	h := onSQLite(t)
+	web := httptest.NewServer(h.server)
+	defer web.Close()
+	for _, tt := range []struct {
+		path      string
+		size, max int64
+		want      string
+	}{
+		{"/v1/messages", 30 << 20, 1 << 30, "413"},
+		{"/v1/messages", 10 << 20, 1 << 20, "429"},
+		{"/v1/attachments?filename=a.pdf", 30 << 20, 1 << 30, "413"},
+		{"/v1/attachments?filename=a.pdf&kind=none", 20 << 20, 1 << 30, "422"},
+	} {
+		h.server.limits.Buffered = tt.max
+		conn, err := net.Dial("tcp", web.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n", tt.path, h.ours.all, tt.size)
+		piece := make([]byte, 1<<20)
+		for n := int64(0); n < tt.size; n += int64(len(piece)) {
+			if _, err := conn.Write(piece); err != nil {
+				t.Fatalf("%s: after %d bytes: %v", tt.path, n, err)
+			}
+		}
+		status, err := bufio.NewReader(conn).ReadString('\n')
+		if err != nil || !strings.HasPrefix(status, "HTTP/1.1 "+tt.want) {
+			t.Errorf("%s: %q, %v; want %s", tt.path, status, err, tt.want)
+		}
 	}
 }
 

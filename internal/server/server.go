@@ -94,11 +94,15 @@ func New(cfg Config) *Server {
 	e := gin.New()
 	e.HandleMethodNotAllowed = true
 	e.RedirectTrailingSlash = false
+	e.UseRawPath = true // an escaped slash is not a slash: a proxy's rules hold
 	e.Use(s.around)
 	e.NoRoute(func(c *gin.Context) { s.fail(c, refuse(http.StatusNotFound, codeNotFound)) })
 	e.NoMethod(func(c *gin.Context) { s.fail(c, refuse(http.StatusMethodNotAllowed, codeMethodNotAllowed)) })
 	for _, r := range s.routes() {
 		e.Handle(r.method, r.path, s.handle(r))
+		if r.method == http.MethodGet {
+			e.Handle(http.MethodHead, r.path, s.handle(r)) // RFC 9110 section 9.1; monitors ask so
+		}
 	}
 	docs.Register(e)
 	s.engine = e
@@ -185,7 +189,11 @@ func (s *Server) handle(r route) gin.HandlerFunc {
 				return
 			}
 		}
+		body := c.Request.Body
 		if err := r.handler(c); err != nil {
+			if r.scope != "" {
+				drain(c, body, err)
+			}
 			s.fail(c, err)
 		}
 	}

@@ -422,3 +422,23 @@ func failing(how string) func(*gin.Context) error {
 		return errors.New("dial postgres://user:hunter2@db")
 	}
 }
+
+func TestHeadAndEscapedPaths(t *testing.T) {
+	h := onSQLite(t)
+	for _, tt := range []struct {
+		method, path string
+		want         int
+	}{
+		{"HEAD", "/healthz", 200},
+		{"HEAD", "/v1/messages", 200},
+		{"HEAD", "/v1/messages/msg_0", 404},
+		{"HEAD", "/v1/messages/msg_0/cancel", 405},
+		{"GET", "/v1%2Fmessages", 404},
+		{"GET", "/v1/messages/..%2ftemplates", 404},
+		{"GET", "/v1/messages/..%2f..%2fhealthz", 404},
+	} {
+		if a := h.do(h.ours.all, tt.method, tt.path, nil); a.Code != tt.want {
+			t.Errorf("%s %s: %d, want %d", tt.method, tt.path, a.Code, tt.want)
+		}
+	}
+}
