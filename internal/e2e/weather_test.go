@@ -216,7 +216,7 @@ func object(answer map[string]any, keys ...string) map[string]any {
 // messages are those of the scene's job.
 func (s *scene) messages(language string) []map[string]any {
 	s.in.t.Helper()
-	items := s.must("GET", "/v1/send-jobs/"+s.job+"/messages", nil, "Accept-Language", language)["items"].([]any)
+	items := s.must("GET", "/v1/send-jobs/"+s.job+"/messages?limit=200", nil, "Accept-Language", language)["items"].([]any)
 	list := make([]map[string]any, len(items))
 	for i := range items {
 		list[i] = items[i].(map[string]any)
