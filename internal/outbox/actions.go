@@ -143,7 +143,7 @@ func (o *Outbox) act(ctx context.Context, tenantID, actor, messageID, action str
 		return err
 	})
 	if err == nil && ring.ProfileID != "" {
-		o.kicks.kick(ring.ProfileID)
+		o.kicks.kick(ring.ProfileID, ring.Messages)
 	}
 	return err
 }

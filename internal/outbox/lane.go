@@ -24,7 +24,7 @@ const (
 	// A claim is as many messages as the lane sends in claimTime, so that a one-off mail never waits long behind a batch.
 	claimTime = 300 * time.Millisecond
 	maxClaim  = 64
-	// lookAgain is how often a lingering lane looks for mail that another process accepted.
+	// lookAgain is how often a profile's first lane, when it lingers, looks for mail that another process accepted.
 	lookAgain = 50 * time.Millisecond
 )
 
@@ -74,13 +74,16 @@ func (r *laneRun) run(ctx context.Context) error {
 			r.sleep()
 			return nil
 		}
-		news := r.kicks.wait(r.lane.ProfileID) // before the claim, so that no kick falls between
+		kicks := r.kicks.count(r.lane.ProfileID) // before the claim, so that no kick falls between
 		claimed, err := r.next(ctx)
 		if err != nil {
 			return err
 		}
 		if len(claimed) > 0 {
 			idle = time.Time{}
+			if len(claimed) == r.claim { // there is more: lanes that linger may help
+				r.kicks.kick(r.lane.ProfileID, r.claim)
+			}
 			if err := r.sendAll(ctx, claimed); err != nil {
 				return err
 			}
@@ -92,13 +95,8 @@ func (r *laneRun) run(ctx context.Context) error {
 		if idle.IsZero() {
 			idle = time.Now()
 		}
-		if r.session != nil && !r.contended() && time.Since(idle) < r.cfg.Linger {
-			select {
-			case <-news:
-			case <-time.After(lookAgain):
-			case <-r.stopping:
-			case <-ctx.Done():
-			}
+		if rest := r.cfg.Linger - time.Since(idle); r.session != nil && !r.contended() && rest > 0 {
+			r.linger(ctx, kicks, rest)
 			continue
 		}
 		r.closeSession()
@@ -106,6 +104,23 @@ func (r *laneRun) run(ctx context.Context) error {
 		if err != nil || asleep {
 			return err
 		}
+	}
+}
+
+// linger waits for mail, a while. Mail that another process accepts is found by the profile's first lane.
+func (r *laneRun) linger(ctx context.Context, kicks uint64, rest time.Duration) {
+	if r.lane.Number == 0 {
+		rest = min(rest, lookAgain)
+	}
+	kicked, done := r.kicks.wait(r.lane.ProfileID, kicks)
+	defer done()
+	timer := time.NewTimer(rest)
+	defer timer.Stop()
+	select {
+	case <-kicked:
+	case <-timer.C:
+	case <-r.stopping:
+	case <-ctx.Done():
 	}
 }
 

@@ -37,7 +37,7 @@ func (o *Outbox) ring(ctx context.Context, rings []store.Ring) error {
 		return err
 	}
 	for _, r := range rings {
-		o.kicks.kick(r.ProfileID)
+		o.kicks.kick(r.ProfileID, r.Messages)
 	}
 	return nil
 }
@@ -50,32 +50,67 @@ func (o *Outbox) ringTx(ctx context.Context, tx *store.Tx, rings []store.Ring) e
 	return o.queue.wake(ctx, tx, wakes)
 }
 
-// kicks tells lanes of this process that linger on their connection that their profile has new mail. It is a short cut: a
-// lane that misses a kick looks again by itself.
+// kicks tells lanes of this process that linger on their connection that their profile has new mail. It is a short cut: the
+// first lane of a profile, wherever it is, looks again by itself.
 type kicks struct {
-	mu      sync.Mutex
-	waiting map[string]chan struct{} // by profile; closed by the next kick
+	mu       sync.Mutex
+	profiles map[string]*waiters
 }
 
-func (k *kicks) init() { k.waiting = map[string]chan struct{}{} }
+type waiters struct {
+	count uint64          // kicks so far
+	lanes []chan struct{} // one for each lane that waits
+}
 
-// wait gives a channel that the next kick of the profile closes.
-func (k *kicks) wait(profileID string) <-chan struct{} {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	ch, ok := k.waiting[profileID]
+func (k *kicks) init() { k.profiles = map[string]*waiters{} }
+
+func (k *kicks) of(profileID string) *waiters {
+	w, ok := k.profiles[profileID]
 	if !ok {
-		ch = make(chan struct{})
-		k.waiting[profileID] = ch
+		w = &waiters{}
+		k.profiles[profileID] = w
 	}
-	return ch
+	return w
 }
 
-func (k *kicks) kick(profileID string) {
+// count is how often the profile was kicked. A lane notes it before it looks for mail.
+func (k *kicks) count(profileID string) uint64 {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if ch, ok := k.waiting[profileID]; ok {
+	return k.of(profileID).count
+}
+
+// wait gives a channel that a later kick closes, or has closed when there was one since count. done ends the waiting.
+func (k *kicks) wait(profileID string, count uint64) (kicked <-chan struct{}, done func()) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	w, ch := k.of(profileID), make(chan struct{})
+	if w.count != count {
 		close(ch)
-		delete(k.waiting, profileID)
+		return ch, func() {}
 	}
+	w.lanes = append(w.lanes, ch)
+	return ch, func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if i := slices.Index(w.lanes, ch); i >= 0 {
+			w.lanes = slices.Delete(w.lanes, i, i+1)
+		}
+	}
+}
+
+// kick wakes as many lanes of the profile as there are new messages.
+func (k *kicks) kick(profileID string, messages int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	w, ok := k.profiles[profileID]
+	if !ok {
+		return
+	}
+	w.count++
+	n := min(messages, len(w.lanes))
+	for _, ch := range w.lanes[:n] {
+		close(ch)
+	}
+	w.lanes = slices.Delete(w.lanes, 0, n)
 }

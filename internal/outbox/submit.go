@@ -212,7 +212,7 @@ func (o *Outbox) commitGroup(group []*pending) {
 			p.done <- store.ErrKeyUsed
 		default:
 			p.done <- nil
-			o.kicks.kick(p.sub.ProfileID)
+			o.kicks.kick(p.sub.ProfileID, p.sub.Messages)
 		}
 	}
 }
