@@ -98,7 +98,9 @@ func readConfig(environ []string) (config, error) {
 	}
 	c := config{keysetFile: vars["FACTEUR_KEYSET"+fileSuffix]}
 	if err := env.ParseWithOptions(&c, env.Options{Environment: vars}); err != nil {
-		errs = append(errs, err)
+		errs = append(errs, misread(err, vars)...)
+	} else {
+		errs = append(errs, c.outOfRange()...)
 	}
 	if c.Env != development && c.Env != production {
 		errs = append(errs, fmt.Errorf("FACTEUR_ENV is %q: it must be development or production", c.Env))
@@ -106,10 +108,54 @@ func readConfig(environ []string) (config, error) {
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		errs = append(errs, fmt.Errorf("FACTEUR_LOG_FORMAT is %q: it must be text or json", c.LogFormat))
 	}
-	if u := string(c.DatabaseURL); strings.Contains(u, "://") && !c.postgres() && !strings.HasPrefix(u, "sqlite:") {
+	u := string(c.DatabaseURL)
+	// "host=... password=..." is what libpq also takes. As a path it would be a file with a password for a name.
+	if strings.Contains(u, "://") && !c.postgres() && !strings.HasPrefix(u, "sqlite:") || strings.Contains(u, "password=") && !c.postgres() {
 		errs = append(errs, errors.New("FACTEUR_DATABASE_URL must be a path, or start with sqlite: or postgres://"))
 	}
 	return c, errors.Join(errs...)
+}
+
+// misread says which variables cannot be read, by the names that an operator knows.
+func misread(err error, vars map[string]string) []error {
+	var all env.AggregateError
+	if !errors.As(err, &all) {
+		return []error{err}
+	}
+	var errs []error
+	for _, err := range all.Errors {
+		var parse env.ParseError
+		if !errors.As(err, &parse) {
+			errs = append(errs, err)
+			continue
+		}
+		f, _ := reflect.TypeFor[config]().FieldByName(parse.Name)
+		name := f.Tag.Get("env")
+		switch f.Type {
+		case reflect.TypeFor[time.Duration]():
+			err = errors.New("it must be a duration such as 90s, 30m or 48h")
+		case reflect.TypeFor[networks]():
+			err = parse.Err
+		case reflect.TypeFor[slog.Level]():
+			err = errors.New("it must be debug, info, warn or error")
+		default:
+			err = errors.New("it must be a whole number")
+		}
+		errs = append(errs, fmt.Errorf("%s is %q: %w", name, vars[name], err))
+	}
+	return errs
+}
+
+// outOfRange finds numbers and durations with which nothing would work.
+func (c config) outOfRange() (errs []error) {
+	v := reflect.ValueOf(c)
+	for _, f := range configFields() {
+		value := v.Field(f.index)
+		if value.Type() != reflect.TypeFor[slog.Level]() && value.CanInt() && value.Int() <= 0 {
+			errs = append(errs, fmt.Errorf("%s is %v: it must be more than 0", f.name, value.Interface()))
+		}
+	}
+	return errs
 }
 
 // postgres says that the database is PostgreSQL; otherwise DatabaseURL is the path of an SQLite file.

@@ -54,7 +54,13 @@ func TestConfigRefuses(t *testing.T) {
 	for _, tt := range []struct{ name, env, want string }{
 		{"mode", "FACTEUR_ENV=prod", "FACTEUR_ENV"},
 		{"database", "FACTEUR_DATABASE_URL=mysql://u:hunter2@db/f", "FACTEUR_DATABASE_URL"},
-		{"network", "FACTEUR_ALLOW_NETWORKS=10.0.0.0", "10.0.0.0"},
+		{"database of libpq", "FACTEUR_DATABASE_URL=host=db user=u password=hunter2", "FACTEUR_DATABASE_URL"},
+		{"network", "FACTEUR_ALLOW_NETWORKS=10.0.0.0", `FACTEUR_ALLOW_NETWORKS is "10.0.0.0"`},
+		{"number", "FACTEUR_WORKERS=many", `FACTEUR_WORKERS is "many": it must be a whole number`},
+		{"negative", "FACTEUR_MAX_SEND_BODY=-5", "FACTEUR_MAX_SEND_BODY is -5: it must be more than 0"},
+		{"duration", "FACTEUR_MAX_WAIT=2days", `FACTEUR_MAX_WAIT is "2days": it must be a duration`},
+		{"no time", "FACTEUR_LEASE=0s", "FACTEUR_LEASE is 0s: it must be more than 0"},
+		{"log level", "FACTEUR_LOG_LEVEL=loud", `FACTEUR_LOG_LEVEL is "loud": it must be debug`},
 		{"log format", "FACTEUR_LOG_FORMAT=xml", "FACTEUR_LOG_FORMAT"},
 		{"missing file", "FACTEUR_KEYSET_FILE=/nowhere/at/all", "FACTEUR_KEYSET_FILE"},
 	} {

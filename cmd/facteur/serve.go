@@ -70,7 +70,7 @@ func (a *app) start(o options) (_ *service, err error) {
 	// The port comes first: a second copy started by mistake ends here, before it touches the queue.
 	if o.listen != "" {
 		if s.listener, err = new(net.ListenConfig).Listen(a.ctx, "tcp", o.listen); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w (FACTEUR_LISTEN sets the address)", err)
 		}
 	}
 	if s.store, err = a.openStore(s.log, o.migrate); err != nil {

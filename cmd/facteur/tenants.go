@@ -8,6 +8,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/winprest/facteur/internal/store"
 )
@@ -26,8 +27,9 @@ type tenantCreateCmd struct {
 }
 
 func (c tenantCreateCmd) Run(a *app) error {
-	if strings.TrimSpace(c.Name) == "" {
-		return errors.New("a tenant needs a name")
+	const maxName = 200 // as over HTTP
+	if strings.TrimSpace(c.Name) == "" || len(c.Name) > maxName || strings.ContainsFunc(c.Name, unicode.IsControl) {
+		return fmt.Errorf("a tenant needs a name: one line of at most %d bytes", maxName)
 	}
 	return a.withStore(func(st *store.Store) error {
 		t := &store.Tenant{Name: c.Name}
@@ -75,9 +77,7 @@ func (c keyCreateCmd) Run(a *app) error {
 	}
 	return a.withStore(func(st *store.Store) error {
 		if !c.Operator {
-			if _, err := st.Tenant(a.ctx, c.Tenant); errors.Is(err, store.ErrNotFound) {
-				return fmt.Errorf("there is no tenant %s; facteur tenant list shows them", c.Tenant)
-			} else if err != nil {
+			if err := a.knownTenant(st, c.Tenant); err != nil {
 				return err
 			}
 		}
@@ -92,6 +92,14 @@ func (c keyCreateCmd) Run(a *app) error {
 		fmt.Fprintln(a.stderr, "This is the only time the key is shown.")
 		return nil
 	})
+}
+
+func (a *app) knownTenant(st *store.Store, id string) error {
+	_, err := st.Tenant(a.ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("there is no tenant %s; facteur tenant list shows them", id)
+	}
+	return err
 }
 
 type keyRevokeCmd struct {
@@ -121,6 +129,9 @@ type keyListCmd struct {
 
 func (c keyListCmd) Run(a *app) error {
 	return a.withStore(func(st *store.Store) error {
+		if err := a.knownTenant(st, c.Tenant); c.Tenant != "" && err != nil {
+			return err
+		}
 		w := columns(a.stdout, "ID", "CREATED", "LAST USED", "REVOKED", "SCOPES", "NAME")
 		err := eachPage(func(p store.Page) (string, error) {
 			l, err := st.ListKeys(a.ctx, c.Tenant, p)
