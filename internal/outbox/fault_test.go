@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -452,5 +453,39 @@ func TestOneKeyOneJob(t *testing.T) {
 		if err != nil || len(jobs.Items) != 1 {
 			t.Errorf("%d jobs, %v", len(jobs.Items), err)
 		}
+	})
+}
+
+// A worker with the wrong keyset pauses the profile and says why; the mail waits for the right one.
+func TestWrongKeysetPausesTheProfile(t *testing.T) {
+	pgtest.Both(t, func(t *testing.T, url string) {
+		right, err := store.NewKeyset()
+		if err != nil {
+			t.Fatal(err)
+		}
+		sealed, err := store.Open(t.Context(), store.Config{URL: url, Keyset: right, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer sealed.Close()
+		h, far := newHouse(t, url), newFarEnd() // its store has no keyset
+		p := &mail.Profile{
+			TenantID: h.tenant.ID, Level: mail.LevelCompany, OwnerRef: "C1", Name: "Sealed", Default: true, Transport: "far", MaxConnections: 1,
+			From: mail.Address{Address: "billing@firm.example"},
+			SMTP: &mail.SMTPSettings{Host: "mail.example", Port: 25, Auth: mail.AuthPlain, Username: "u", Password: "p"},
+		}
+		if err := sealed.CreateProfile(t.Context(), p, nil); err != nil {
+			t.Fatal(err)
+		}
+		o := h.engine(far, outbox.Config{})
+		r := h.submit(o, p, outbox.PurposeBatch, 5)
+		eventually(t, func() error {
+			q, err := sealed.Profile(context.Background(), h.tenant.ID, p.ID)
+			if err != nil || q.Pause == nil || q.Pause.Code != outbox.CodeSecretsUnavailable {
+				return fmt.Errorf("pause %+v, %w", q.Pause, err)
+			}
+			return nil
+		})
+		h.await(r.JobID, map[mail.Status]int{mail.StatusQueued: 5})
 	})
 }

@@ -18,6 +18,7 @@ const (
 	CodeContentUnavailable   = "content_unavailable"   // an attachment could not be read
 	CodeTransportUnavailable = "transport_unavailable" // this process has no such transport
 	CodeInternal             = "internal_error"        // a fault of ours; the log has it
+	CodeSecretsUnavailable   = "secrets_unavailable"   // the profile was sealed with another keyset
 )
 
 const (
@@ -185,6 +186,13 @@ func (r *laneRun) load(ctx context.Context, version int64) error {
 	}
 	r.closeSession()
 	p, err := r.store.ProfileByID(ctx, r.lane.ProfileID)
+	if errors.Is(err, store.ErrSealed) {
+		r.profile = p
+		r.log.Error("the profile's secrets cannot be opened: is this the right keyset?")
+		v := mail.Verdict{Outcome: mail.OutcomeTemporary, Scope: mail.ScopeProfile, Code: CodeSecretsUnavailable, Step: "connect"}
+		r.trouble(v, mail.Settlement{Pause: true})
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -94,7 +94,7 @@ func (s *Store) profileRow(p *mail.Profile) (*profileRow, error) {
 	return row, err
 }
 
-// openProfile is the reverse of profileRow.
+// openProfile is the reverse of profileRow. With ErrSealed it gives the profile without its transport's settings.
 func (s *Store) openProfile(r *profileRow) (*mail.Profile, error) {
 	var settings profileSettings
 	if err := json.Unmarshal([]byte(r.Settings), &settings); err != nil {
@@ -118,10 +118,10 @@ func (s *Store) openProfile(r *profileRow) (*mail.Profile, error) {
 	if r.SealedSecrets != nil {
 		plain, err := s.keyset.Open(r.aad(), r.SealedSecrets)
 		if err != nil {
-			return nil, err
+			return p, err
 		}
 		if json.Unmarshal(plain, &secrets) != nil {
-			return nil, ErrSealed // the cause would quote the secret
+			return p, ErrSealed // the cause would quote the secret
 		}
 	}
 	if c := settings.SMTP; c != nil {

@@ -42,7 +42,8 @@ func (s *Store) Profile(ctx context.Context, tenantID, id string) (*mail.Profile
 	return s.oneProfile(s.ro.WithContext(ctx).Where("tenant_id = ? AND id = ?", tenantID, id))
 }
 
-// ProfileByID gives a profile of whatever tenant. It is for workers, which are told ids by their own queue.
+// ProfileByID gives a profile of whatever tenant. It is for workers, which are told ids by their own queue. With ErrSealed the
+// profile comes too, without its transport's settings.
 func (s *Store) ProfileByID(ctx context.Context, id string) (*mail.Profile, error) {
 	return s.oneProfile(s.ro.WithContext(ctx).Where("id = ?", id))
 }
