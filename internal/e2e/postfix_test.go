@@ -265,7 +265,10 @@ func numbersOf(t *testing.T, name string) (uid, gid int) {
 // delivered: every byte after Postfix's own header fields, and every file by its SHA-256.
 func TestPostfix(t *testing.T) {
 	pgtest.Both(t, func(t *testing.T, url string) {
-		const invoices = 100
+		invoices, own := 100, ownFiles(t)
+		if own != nil {
+			invoices = 30 // a request has room for no more of such size
+		}
 		server := startPostfix(t)
 		in := install(t, url)
 		s := in.start()
@@ -296,6 +299,9 @@ func TestPostfix(t *testing.T) {
 			sample, err := demo.NewSample(n + 1)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if len(own) > 0 {
+				sample.PDF, sample.UBL = own[".pdf"][n%len(own[".pdf"])], own[".xml"][n%len(own[".xml"])]
 			}
 			subject := "Facture " + sample.Number + " à régler €"
 			samples[subject] = sample
@@ -386,6 +392,31 @@ func (s *service) compareRaw(job string, delivered map[string][]byte) {
 			s.in.t.Errorf("%s was not delivered as the API shows it", m["id"])
 		}
 	}
+}
+
+// ownFiles are the PDF and XML files of the folder that FACTEUR_E2E_INVOICES names, by extension, to try a firm's real ones in
+// place of the samples.
+func ownFiles(t *testing.T) map[string][][]byte {
+	t.Helper()
+	dir := os.Getenv("FACTEUR_E2E_INVOICES")
+	if dir == "" {
+		return nil
+	}
+	files := map[string][][]byte{}
+	for _, ext := range []string{".pdf", ".xml"} {
+		names, err := filepath.Glob(filepath.Join(dir, "*"+ext))
+		if err != nil || len(names) == 0 {
+			t.Fatalf("no %s files in %s: %v", ext, dir, err)
+		}
+		for _, name := range names {
+			b, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files[ext] = append(files[ext], b)
+		}
+	}
+	return files
 }
 
 // filesOf collects the SHA-256 of every attached file below a part, by its name, with nothing but the standard library.
