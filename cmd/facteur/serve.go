@@ -76,6 +76,12 @@ func (a *app) start(o options) (_ *service, err error) {
 	if s.store, err = a.openStore(s.log, o.migrate); err != nil {
 		return nil, err
 	}
+	// No reason to stay down: what needs no password goes on, and the rest waits.
+	if err := s.store.CheckKeyset(a.ctx); errors.Is(err, store.ErrSealed) {
+		s.log.Error("this is not the keyset that sealed the stored passwords: mail of the profiles that have one waits until the right keyset is back")
+	} else if err != nil {
+		return nil, err
+	}
 	transports := a.transports()
 	if s.outbox, err = outbox.New(s.store, transports, outbox.Config{
 		Logger: s.log, Workers: a.config.Workers, MaxWait: a.config.MaxWait, Lease: a.config.Lease,

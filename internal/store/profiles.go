@@ -174,6 +174,20 @@ func makeLanes(tx *gorm.DB, row *profileRow) error {
 // later is now, or just after a time of a process whose clock is ahead.
 func later(than int64) int64 { return max(micros(time.Now()), than+1) }
 
+// CheckKeyset opens the newest stored secret. ErrSealed: this is not the keyset that the database was used with.
+func (s *Store) CheckKeyset(ctx context.Context) error {
+	var rows []profileRow
+	err := s.ro.WithContext(ctx).Where("sealed_secrets IS NOT NULL").Order("id DESC").Limit(1).Find(&rows).Error
+	if err != nil || len(rows) == 0 {
+		return failed("check keyset", err)
+	}
+	if s.keyset == nil {
+		return ErrSealed
+	}
+	_, err = s.keyset.Open(rows[0].aad(), rows[0].SealedSecrets)
+	return err
+}
+
 // RewrapAll seals every secret with the keyset's primary key, so that older keys can go, and says how many it changed. It
 // may run beside everything else and be run again.
 func (s *Store) RewrapAll(ctx context.Context) (n int, err error) {

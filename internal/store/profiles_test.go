@@ -286,3 +286,30 @@ func TestRotateAndRewrap(t *testing.T) {
 		}
 	})
 }
+
+func TestCheckKeyset(t *testing.T) {
+	bothURLs(t, func(t *testing.T, url string) {
+		ctx := context.Background()
+		keys, err := store.NewKeyset()
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, err := store.NewKeyset()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := openWith(t, url, keys)
+		if err := openWith(t, url, other).CheckKeyset(ctx); err != nil {
+			t.Errorf("without a secret: %v", err)
+		}
+		newProfile(t, s, newTenant(t, s))
+		if err := s.CheckKeyset(ctx); err != nil {
+			t.Errorf("the right keyset: %v", err)
+		}
+		for _, wrong := range []*store.Keyset{other, nil} {
+			if err := openWith(t, url, wrong).CheckKeyset(ctx); !errors.Is(err, store.ErrSealed) {
+				t.Errorf("another keyset: %v", err)
+			}
+		}
+	})
+}
