@@ -26,7 +26,6 @@ type journal struct {
 	settled []store.Settled
 	wake    chan struct{} // has one element when there is something to write
 
-	lanes   func() int // lanes at work in this process
 	failing atomic.Bool
 	quit    chan struct{}
 	done    chan struct{}
@@ -40,11 +39,8 @@ type markEntry struct {
 // errFenced: the message was canceled or taken by somebody else since it was claimed.
 var errFenced = errors.New("outbox: the claim is no longer ours")
 
-// gatherTime is little beside a commit and nothing beside a mail server's answer.
-const gatherTime = time.Millisecond
-
-func newJournal(st *store.Store, lanes func() int, log *slog.Logger) *journal {
-	return &journal{store: st, lanes: lanes, log: log, wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{})}
+func newJournal(st *store.Store, log *slog.Logger) *journal {
+	return &journal{store: st, log: log, wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{})}
 }
 
 func (j *journal) start() { go j.run() }
@@ -103,32 +99,9 @@ func (j *journal) run() {
 	for {
 		select {
 		case <-j.wake:
-			j.gather()
 			j.flush()
 		case <-j.quit:
 			j.flush()
-			return
-		}
-	}
-}
-
-// gather waits for company, for at most gatherTime: until most lanes at work wait for their marks. A commit costs nearly the
-// same for one mark as for twenty, and a lane whose mark was left out waits for the next one anyway. A lane alone never waits.
-func (j *journal) gather() {
-	timer := time.NewTimer(gatherTime)
-	defer timer.Stop()
-	for {
-		j.mu.Lock()
-		waiting := len(j.marks)
-		j.mu.Unlock()
-		if waiting > 0 && waiting >= 2*j.lanes()/3 {
-			return
-		}
-		select {
-		case <-j.wake:
-		case <-timer.C:
-			return
-		case <-j.quit:
 			return
 		}
 	}

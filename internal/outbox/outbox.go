@@ -99,7 +99,7 @@ func New(st *store.Store, transports transport.Registry, cfg Config) (*Outbox, e
 		stopping: make(chan struct{}),
 	}
 	o.background, o.cancel = context.WithCancel(context.Background())
-	o.journal = newJournal(st, func() int { return int(o.active.Load()) }, cfg.Logger)
+	o.journal = newJournal(st, cfg.Logger)
 	o.kicks.init()
 	o.leases.init()
 	var err error
