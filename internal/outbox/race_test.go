@@ -127,9 +127,8 @@ func TestRetryOfADeletedProfile(t *testing.T) {
 			wg.Go(func() { deleted = h.store.DeleteProfile(context.Background(), h.tenant.ID, p.ID, 0) })
 			wg.Go(func() { retried = o.Retry(context.Background(), h.tenant.ID, "key_test", r.Messages[0].ID) })
 			wg.Wait()
-			if deleted == nil && retried == nil {
-				t.Fatal("queued for a profile that is gone")
-			}
+			// Both may succeed when the retry has run its course first. Below, a mail queued for a profile that is gone would
+			// never be failed again.
 			var state *outbox.StateError
 			if retried != nil && !errors.As(retried, &state) {
 				t.Errorf("retry: %v", retried)
