@@ -61,7 +61,7 @@ func (a Address) check(ps *Problems) {
 	case CodeAddressMissing:
 		ps.Add("/address", code)
 	default:
-		ps.Add("/address", code, "address", shown(a.Address))
+		ps.Add("/address", code, "address", Shown(a.Address))
 	}
 	checkLine(ps, "/name", a.Name, maxName)
 }

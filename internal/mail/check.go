@@ -83,9 +83,9 @@ func checkCell(ps *Problems, at, s string) {
 // checkTokens looks at every token, in the order of their names.
 func checkTokens(ps *Problems, tokens map[string]string) {
 	for _, name := range slices.Sorted(maps.Keys(tokens)) {
-		at := "/tokens/" + escapePointer(shown(name))
+		at := "/tokens/" + EscapePointer(Shown(name))
 		if !CheckTokenName(name) {
-			ps.Add(at, CodeTokenNameInvalid, "token", shown(name))
+			ps.Add(at, CodeTokenNameInvalid, "token", Shown(name))
 		}
 		checkText(ps, at, tokens[name], maxTokenValue)
 	}
@@ -94,7 +94,7 @@ func checkTokens(ps *Problems, tokens map[string]string) {
 // checkHeaders checks everything of the caller's that becomes a header field as it is.
 func checkHeaders(ps *Problems, d *Draft) {
 	if d.InReplyTo != "" && !isMessageID(d.InReplyTo) {
-		ps.Add("/in_reply_to", CodeMessageIDInvalid, "value", shown(d.InReplyTo))
+		ps.Add("/in_reply_to", CodeMessageIDInvalid, "value", Shown(d.InReplyTo))
 	}
 	if len(d.References) > maxReferences {
 		ps.Add("/references", CodeTooMany, "max", strconv.Itoa(maxReferences))
@@ -102,7 +102,7 @@ func checkHeaders(ps *Problems, d *Draft) {
 	}
 	for i, id := range d.References {
 		if !isMessageID(id) {
-			ps.Add("/references/"+strconv.Itoa(i), CodeMessageIDInvalid, "value", shown(id))
+			ps.Add("/references/"+strconv.Itoa(i), CodeMessageIDInvalid, "value", Shown(id))
 		}
 	}
 	if len(d.Headers) > maxHeaders {
@@ -112,7 +112,7 @@ func checkHeaders(ps *Problems, d *Draft) {
 	each(ps, "/headers", d.Headers, func(ps *Problems, _ int, h *Header) {
 		switch {
 		case !isFieldName(h.Name):
-			ps.Add("/name", CodeHeaderNameInvalid, "name", shown(h.Name))
+			ps.Add("/name", CodeHeaderNameInvalid, "name", Shown(h.Name))
 		case isReserved(h.Name):
 			ps.Add("/name", CodeHeaderNameReserved, "name", h.Name)
 		}
@@ -172,16 +172,16 @@ func checkAttachments(ps *Problems, files []Attachment, b *body, signatureImages
 		if strings.TrimSpace(f.Filename) == "" {
 			ps.Add("/filename", CodeFieldRequired)
 		} else if !CheckFilename(f.Filename) {
-			ps.Add("/filename", CodeFilenameInvalid, "filename", shown(f.Filename))
+			ps.Add("/filename", CodeFilenameInvalid, "filename", Shown(f.Filename))
 		}
 		if f.MediaType != "" && !CheckMediaType(f.MediaType) {
-			ps.Add("/media_type", CodeMediaTypeInvalid, "media_type", shown(f.MediaType))
+			ps.Add("/media_type", CodeMediaTypeInvalid, "media_type", Shown(f.MediaType))
 		}
 		id := f.ContentID
 		switch {
 		case id == "":
 		case !CheckContentID(id):
-			ps.Add("/content_id", CodeContentIDInvalid, "content_id", shown(id))
+			ps.Add("/content_id", CodeContentIDInvalid, "content_id", Shown(id))
 		case slices.ContainsFunc(files[:i], func(other Attachment) bool { return other.ContentID == id }):
 			ps.Add("/content_id", CodeContentIDDuplicate, "content_id", id)
 		case b.html == nil:
@@ -197,7 +197,7 @@ func checkAttachments(ps *Problems, files []Attachment, b *body, signatureImages
 				continue
 			}
 			if !slices.ContainsFunc(files, func(f Attachment) bool { return f.ContentID == id }) {
-				ps.Add("/attachments", CodeInlineImageMissing, "content_id", shown(id))
+				ps.Add("/attachments", CodeInlineImageMissing, "content_id", Shown(id))
 			}
 		}
 	}

@@ -132,7 +132,7 @@ func (c *Composer) Compose(d *Draft, date time.Time) (*Content, []Recipient, Pro
 	v := c.version(d.Language)
 	content.Language = v.language
 	if !v.valid {
-		ps.Add("/language", CodeLanguageInvalid, "value", shown(d.Language))
+		ps.Add("/language", CodeLanguageInvalid, "value", Shown(d.Language))
 	} else if c.template != nil && v.body == nil {
 		ps.Add("/language", CodeTemplateLanguageMissing, "language", d.Language)
 	}

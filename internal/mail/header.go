@@ -89,7 +89,7 @@ func (h *headerWriter) ids(name string, ids ...string) error {
 	h.field(name)
 	for _, id := range ids {
 		if !isMessageID(id) {
-			return fmt.Errorf("mail: %s: %q is not a message id", name, shown(id))
+			return fmt.Errorf("mail: %s: %q is not a message id", name, Shown(id))
 		}
 		h.word(id)
 	}
@@ -105,7 +105,7 @@ func (h *headerWriter) addresses(name string, addresses ...Address) error {
 		a := &addresses[i]
 		local, domain, code := parseAddress(a.Address)
 		if code != "" {
-			return fmt.Errorf("mail: %s: %q: %s", name, shown(a.Address), code)
+			return fmt.Errorf("mail: %s: %q: %s", name, Shown(a.Address), code)
 		}
 		h.utf8 = h.utf8 || !isASCII(local)
 		if i > 0 {

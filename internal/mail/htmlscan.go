@@ -126,7 +126,7 @@ func (out *scanned) check(z *html.Tokenizer) atom.Atom {
 		k, v := string(key), string(val)
 		switch {
 		case len(k) > 2 && strings.HasPrefix(k, "on"):
-			out.found(shown(k))
+			out.found(Shown(k))
 		case element == atom.Meta && k == "http-equiv" && strings.EqualFold(strings.TrimSpace(v), "refresh"):
 			out.found("meta refresh")
 		case strings.IndexByte(v, ':') >= 0:

@@ -142,14 +142,14 @@ func checkDay(ps *Problems, at, s string) {
 		return
 	}
 	if _, err := time.Parse(time.DateOnly, s); err != nil {
-		ps.Add(at, CodeDateInvalid, "value", shown(s))
+		ps.Add(at, CodeDateInvalid, "value", Shown(s))
 	}
 }
 
 // checkLanguageTag checks a tag that is kept in its normal form, such as the key of a map.
 func checkLanguageTag(ps *Problems, at, tag string) {
 	if !CheckLanguage(tag) {
-		ps.Add(at, CodeLanguageInvalid, "value", shown(tag))
+		ps.Add(at, CodeLanguageInvalid, "value", Shown(tag))
 	}
 }
 

@@ -70,7 +70,7 @@ func (m *mimeWriter) header() error {
 	}
 	for _, h := range c.Headers {
 		if !isFieldName(h.Name) || isReserved(h.Name) {
-			return fmt.Errorf("mail: header %q is not the caller's to set", shown(h.Name))
+			return fmt.Errorf("mail: header %q is not the caller's to set", Shown(h.Name))
 		}
 		m.text(h.Name, h.Value)
 	}
@@ -86,7 +86,7 @@ func (m *mimeWriter) body() error {
 	for i := range c.Attachments {
 		a := &c.Attachments[i]
 		if a.ContentID != "" && !CheckContentID(a.ContentID) {
-			return fmt.Errorf("mail: content id %q is invalid", shown(a.ContentID))
+			return fmt.Errorf("mail: content id %q is invalid", Shown(a.ContentID))
 		}
 		if isImage(a, c) {
 			images++

@@ -70,7 +70,7 @@ func (p *Profile) checkSignatures(ps *Problems) {
 		return
 	}
 	for _, tag := range slices.Sorted(maps.Keys(p.Signatures)) {
-		at, s := "/signatures/"+escapePointer(shown(tag)), p.Signatures[tag]
+		at, s := "/signatures/"+EscapePointer(Shown(tag)), p.Signatures[tag]
 		checkLanguageTag(ps, at, tag)
 		checkText(ps, at+"/text", s.Text, maxSignature)
 		checkText(ps, at+"/html", s.HTML, maxSignature)
@@ -111,7 +111,7 @@ func (s *SMTPSettings) check(ps *Problems) {
 	}
 	if s.EnvelopeFrom != "" {
 		if code := CheckAddress(s.EnvelopeFrom); code != "" {
-			ps.Add("/smtp/envelope_from", code, "address", shown(s.EnvelopeFrom))
+			ps.Add("/smtp/envelope_from", code, "address", Shown(s.EnvelopeFrom))
 		}
 	}
 }
@@ -139,7 +139,7 @@ func checkHost(ps *Problems, at, s string) {
 			return
 		}
 	}
-	ps.Add(at, CodeHostInvalid, "value", shown(s))
+	ps.Add(at, CodeHostInvalid, "value", Shown(s))
 }
 
 func checkRange(ps *Problems, at string, n, low, high int) {
@@ -160,5 +160,5 @@ func checkOneOf[T ~string](ps *Problems, at string, value T, allowed ...T) {
 	for i, a := range allowed {
 		names[i] = string(a)
 	}
-	ps.Add(at, CodeValueUnknown, "value", shown(string(value)), "allowed", strings.Join(names, ", "))
+	ps.Add(at, CodeValueUnknown, "value", Shown(string(value)), "allowed", strings.Join(names, ", "))
 }

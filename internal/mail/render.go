@@ -132,7 +132,7 @@ func (f *file) check(n int64, sum []byte) error {
 }
 
 func (f *file) failed(err error) error {
-	return fmt.Errorf("mail: attachment %s: %w", shown(f.ID), err)
+	return fmt.Errorf("mail: attachment %s: %w", Shown(f.ID), err)
 }
 
 func (f *file) changed(how string) error {

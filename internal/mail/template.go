@@ -51,7 +51,7 @@ func (t *Template) Check() Problems {
 	for i, name := range t.Tokens {
 		at := "/tokens/" + strconv.Itoa(i)
 		if !CheckTokenName(name) {
-			ps.Add(at, CodeTokenNameInvalid, "token", shown(name))
+			ps.Add(at, CodeTokenNameInvalid, "token", Shown(name))
 		} else if builtinOf(name) != ownToken {
 			ps.Add(at, CodeTokenNameReserved, "token", name)
 		}
@@ -59,7 +59,7 @@ func (t *Template) Check() Problems {
 	if t.DefaultLanguage == "" {
 		ps.Add("/default_language", CodeFieldRequired)
 	} else if _, ok := t.Translations[t.DefaultLanguage]; !ok && len(t.Translations) > 0 {
-		ps.Add("/default_language", CodeDefaultLanguageMissing, "language", shown(t.DefaultLanguage))
+		ps.Add("/default_language", CodeDefaultLanguageMissing, "language", Shown(t.DefaultLanguage))
 	}
 	switch n := len(t.Translations); {
 	case n == 0:
@@ -69,7 +69,7 @@ func (t *Template) Check() Problems {
 		return ps
 	}
 	for _, tag := range slices.Sorted(maps.Keys(t.Translations)) {
-		at := "/translations/" + escapePointer(shown(tag))
+		at := "/translations/" + EscapePointer(Shown(tag))
 		checkLanguageTag(&ps, at, tag)
 		compile(&ps, at, t.Translations[tag], t.Tokens, true)
 	}

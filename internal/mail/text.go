@@ -95,8 +95,8 @@ func newlines(s string) string {
 	return strings.ReplaceAll(strings.ReplaceAll(s, "\r\n", "\n"), "\r", "\n")
 }
 
-// shown is the caller's input as a problem's parameter repeats it: short and printable.
-func shown(s string) string {
+// Shown is the caller's input as a problem's parameter repeats it: short and printable.
+func Shown(s string) string {
 	const most = 100
 	s = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
@@ -114,5 +114,5 @@ func shown(s string) string {
 	return s[:cut] + "…"
 }
 
-// escapePointer makes any text one step of a JSON pointer (RFC 6901 section 3).
-var escapePointer = strings.NewReplacer("~", "~0", "/", "~1").Replace
+// EscapePointer makes any text one step of a JSON pointer (RFC 6901 section 3).
+var EscapePointer = strings.NewReplacer("~", "~0", "/", "~1").Replace

@@ -173,7 +173,7 @@ func receiveForm(r *http.Request, boundary string, up io.Writer, meta *store.Att
 				meta.Filename = string(value)
 			}
 		default:
-			return refuseField("/"+escapePointer(shown(name)), codeFieldUnknown)
+			return refuseField("/"+mail.EscapePointer(mail.Shown(name)), codeFieldUnknown)
 		}
 	}
 	if !got {
@@ -189,13 +189,13 @@ func checkFile(meta *store.AttachmentMeta, size int64) error {
 	case meta.Filename == "":
 		ps.Add("/filename", mail.CodeFieldRequired)
 	case !mail.CheckFilename(meta.Filename):
-		ps.Add("/filename", mail.CodeFilenameInvalid, "filename", shown(meta.Filename))
+		ps.Add("/filename", mail.CodeFilenameInvalid, "filename", mail.Shown(meta.Filename))
 	}
 	if meta.MediaType == "" || meta.MediaType == "application/octet-stream" {
 		meta.MediaType = mediaTypeOf(meta.Filename)
 	}
 	if !mail.CheckMediaType(meta.MediaType) {
-		ps.Add("/media_type", mail.CodeMediaTypeInvalid, "media_type", shown(meta.MediaType))
+		ps.Add("/media_type", mail.CodeMediaTypeInvalid, "media_type", mail.Shown(meta.MediaType))
 	}
 	if meta.Kind == "" {
 		meta.Kind = "other"
@@ -205,7 +205,7 @@ func checkFile(meta *store.AttachmentMeta, size int64) error {
 		known = known || k == meta.Kind
 	}
 	if !known {
-		ps.Add("/kind", mail.CodeValueUnknown, "value", shown(meta.Kind), "allowed", strings.Join(kinds, ", "))
+		ps.Add("/kind", mail.CodeValueUnknown, "value", mail.Shown(meta.Kind), "allowed", strings.Join(kinds, ", "))
 	}
 	if size == 0 {
 		ps.Add("/file", codeFileEmpty)

@@ -2,8 +2,6 @@ package server
 
 import (
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/winprest/facteur/internal/mail"
 )
@@ -29,27 +27,6 @@ func (f *findings) put(p mail.Problem) {
 		return
 	}
 	f.list = append(f.list, p)
-}
-
-var escapePointer = strings.NewReplacer("~", "~0", "/", "~1").Replace
-
-// shown is the caller's input as a problem repeats it: short and printable.
-func shown(s string) string {
-	const most = 100
-	s = strings.Map(func(c rune) rune {
-		if unicode.IsControl(c) {
-			return utf8.RuneError
-		}
-		return c
-	}, strings.ToValidUTF8(s, "\uFFFD"))
-	if len(s) <= most {
-		return s
-	}
-	cut := most
-	for !utf8.RuneStart(s[cut]) {
-		cut--
-	}
-	return s[:cut] + "…"
 }
 
 // merge adds the problems that the domain found to those of the shape, and leaves out what is said already: of a field, of a

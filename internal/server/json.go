@@ -69,11 +69,11 @@ func (r *reader) pointer(more ...string) string {
 		if s.name == "" {
 			b.WriteString(strconv.Itoa(s.index))
 		} else {
-			b.WriteString(escapePointer(shown(s.name)))
+			b.WriteString(mail.EscapePointer(mail.Shown(s.name)))
 		}
 	}
 	for _, m := range more {
-		b.WriteString("/" + escapePointer(shown(m)))
+		b.WriteString("/" + mail.EscapePointer(mail.Shown(m)))
 	}
 	return b.String()
 }
@@ -378,7 +378,7 @@ func (r *reader) integer(v reflect.Value, ru *rules) error {
 func (r *reader) time(v reflect.Value, s []byte) {
 	t, err := time.Parse(time.RFC3339, string(s))
 	if err != nil || t.Year() < 1 || t.Year() > 9999 {
-		r.problem(codeTimeInvalid, "value", shown(string(s)))
+		r.problem(codeTimeInvalid, "value", mail.Shown(string(s)))
 		return
 	}
 	v.Set(reflect.ValueOf(t.UTC()))
@@ -399,7 +399,7 @@ func (r *reader) str(v reflect.Value, s []byte, ru *rules) {
 			known = known || e == text
 		}
 		if !known {
-			r.problem(mail.CodeValueUnknown, "value", shown(text), "allowed", strings.Join(ru.enums, ", "))
+			r.problem(mail.CodeValueUnknown, "value", mail.Shown(text), "allowed", strings.Join(ru.enums, ", "))
 			return
 		}
 	}

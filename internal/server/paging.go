@@ -24,7 +24,7 @@ func newQuery(c *gin.Context) *query {
 	q := &query{known: map[string]bool{}}
 	var err error
 	if q.values, err = url.ParseQuery(c.Request.URL.RawQuery); err != nil {
-		q.problems.Add("?", codeParameter, "value", shown(c.Request.URL.RawQuery))
+		q.problems.Add("?", codeParameter, "value", mail.Shown(c.Request.URL.RawQuery))
 	}
 	return q
 }
@@ -34,7 +34,7 @@ func (q *query) text(name string) string {
 	q.known[name] = true
 	v := q.values.Get(name)
 	if len(q.values[name]) > 1 || len(v) > 200 || !utf8.ValidString(v) || !noControls(v) {
-		q.problems.Add("?"+name, codeParameter, "value", shown(v))
+		q.problems.Add("?"+name, codeParameter, "value", mail.Shown(v))
 		return ""
 	}
 	return v
@@ -65,7 +65,7 @@ func (q *query) oneOf(name string, allowed ...string) string {
 		}
 		list += a
 	}
-	q.problems.Add("?"+name, mail.CodeValueUnknown, "value", shown(v), "allowed", list)
+	q.problems.Add("?"+name, mail.CodeValueUnknown, "value", mail.Shown(v), "allowed", list)
 	return ""
 }
 
@@ -77,7 +77,7 @@ func (q *query) time(name string) time.Time {
 	}
 	t, err := time.Parse(time.RFC3339, v)
 	if err != nil || t.Year() < 1970 || t.Year() > 9999 {
-		q.problems.Add("?"+name, codeTimeInvalid, "value", shown(v))
+		q.problems.Add("?"+name, codeTimeInvalid, "value", mail.Shown(v))
 		return time.Time{}
 	}
 	return t.UTC()
@@ -106,7 +106,7 @@ func (q *query) page() store.Page {
 func (q *query) err() error {
 	for name := range q.values {
 		if !q.known[name] {
-			q.problems.Add("?"+shown(name), codeFieldUnknown)
+			q.problems.Add("?"+mail.Shown(name), codeFieldUnknown)
 		}
 	}
 	return q.problems.Err()

@@ -52,7 +52,7 @@ func (s *Server) previewTemplate(c *gin.Context) error {
 		p, err := s.profileByID(c.Request.Context(), tenantOf(c), req.SenderProfileID)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
-			ps.Add("/sender_profile_id", codeSenderNotFound, "reference", shown(req.SenderProfileID))
+			ps.Add("/sender_profile_id", codeSenderNotFound, "reference", mail.Shown(req.SenderProfileID))
 		case err != nil:
 			return err
 		default:

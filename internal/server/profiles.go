@@ -81,7 +81,7 @@ func profileAnswer(c *gin.Context, status int, p *mail.Profile) (*answer, error)
 func (s *Server) checkSettings(c *gin.Context, p *mail.Profile, f *findings) error {
 	ps := p.Check()
 	if _, ok := s.transports[p.Transport]; !ok && p.Transport != "" {
-		ps.Add("/transport", mail.CodeValueUnknown, "value", shown(p.Transport), "allowed", strings.Join(s.transports.Names(), ", "))
+		ps.Add("/transport", mail.CodeValueUnknown, "value", mail.Shown(p.Transport), "allowed", strings.Join(s.transports.Names(), ", "))
 	} else if ok && p.Transport != "smtp" && p.SMTP != nil {
 		ps.Add("/smtp", codeSMTPNotUsed)
 	}
@@ -95,7 +95,7 @@ func (s *Server) checkSettings(c *gin.Context, p *mail.Profile, f *findings) err
 	}
 	for i, id := range ids {
 		if found[id] == nil && id != "" {
-			ps.Add("/attachments/"+strconv.Itoa(i)+"/attachment_id", codeAttachmentNotFound, "id", shown(id))
+			ps.Add("/attachments/"+strconv.Itoa(i)+"/attachment_id", codeAttachmentNotFound, "id", mail.Shown(id))
 		}
 	}
 	f.merge(ps)

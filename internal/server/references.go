@@ -40,7 +40,7 @@ func (w *sending) findSender() error {
 		})
 	}
 	if errors.Is(err, store.ErrNotFound) {
-		w.problems.Add(w.asked, codeSenderNotFound, "reference", shown(w.reference))
+		w.problems.Add(w.asked, codeSenderNotFound, "reference", mail.Shown(w.reference))
 		err = nil
 	}
 	if err != nil {
@@ -141,9 +141,9 @@ func (w *sending) findTemplate(i int, m *api.Mail) (*mail.Template, error) {
 	w.unsure[i] = true
 	switch {
 	case key.id == "":
-		w.problems.Add(pointer, codeTemplateDefaultMissing, "document_type", shown(key.documentType))
+		w.problems.Add(pointer, codeTemplateDefaultMissing, "document_type", mail.Shown(key.documentType))
 	case !known || pointer != "/template_id" || at == "": // the job's own is said once
-		w.problems.Add(pointer, codeTemplateNotFound, "template_id", shown(key.id))
+		w.problems.Add(pointer, codeTemplateNotFound, "template_id", mail.Shown(key.id))
 	}
 	return nil, nil
 }
@@ -170,7 +170,7 @@ func (w *sending) attach(to *mail.Attachment, a *api.MessageAttachment, at strin
 	case a.ID != "":
 		file := w.files[a.ID]
 		if file == nil {
-			w.problems.Add(at+"/id", codeAttachmentNotFound, "id", shown(a.ID))
+			w.problems.Add(at+"/id", codeAttachmentNotFound, "id", mail.Shown(a.ID))
 			return -1
 		}
 		if a.Kind != "" || a.MediaType != "" {
@@ -211,7 +211,7 @@ func (w *sending) thread(d *mail.Draft, id, pointer string) error {
 		w.replies[id] = earlier
 	}
 	if earlier == nil {
-		w.problems.Add(pointer, codeMessageNotFound, "id", shown(id))
+		w.problems.Add(pointer, codeMessageNotFound, "id", mail.Shown(id))
 		return nil
 	}
 	d.InReplyTo = earlier.MessageIDHeader

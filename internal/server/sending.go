@@ -296,7 +296,7 @@ func (w *sending) submit(id *idempotency, accept func(*outbox.Receipt) (*answer,
 		return nil, w.refused(problems)
 	}
 	if errors.Is(err, store.ErrNotFound) { // it was deleted since it was looked up
-		return nil, refuseField(w.asked, codeSenderNotFound, "reference", shown(w.reference))
+		return nil, refuseField(w.asked, codeSenderNotFound, "reference", mail.Shown(w.reference))
 	}
 	if err != nil {
 		return nil, err

@@ -321,7 +321,7 @@ func cutPrefix(pointer, prefix string) (string, bool) {
 func languageInPath(c *gin.Context) (string, error) {
 	tag := mail.NormalizeLanguage(c.Param("language"))
 	if !mail.CheckLanguage(tag) {
-		return "", refuseField("", mail.CodeLanguageInvalid, "value", shown(c.Param("language")))
+		return "", refuseField("", mail.CodeLanguageInvalid, "value", mail.Shown(c.Param("language")))
 	}
 	return tag, nil
 }
