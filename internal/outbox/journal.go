@@ -24,6 +24,7 @@ type journal struct {
 	mu      sync.Mutex
 	marks   []markEntry
 	settled []store.Settled
+	ended   []string      // claims of which every outcome is in settled or was
 	wake    chan struct{} // has one element when there is something to write
 
 	failing atomic.Bool
@@ -48,18 +49,21 @@ func (j *journal) start() { go j.run() }
 // healthy is false while outcomes cannot be written.
 func (j *journal) healthy() bool { return !j.failing.Load() }
 
-// mark records that the message is about to be handed over. Only after nil may the far end be allowed to take it.
-func (j *journal) mark(ctx context.Context, m store.Mark) error {
+// mark asks to record that the message is about to be handed over. Only after wait returned nil may the far end be allowed to
+// take it.
+func (j *journal) mark(m store.Mark) (wait func(context.Context) error) {
 	e := markEntry{m, make(chan error, 1)}
 	j.mu.Lock()
 	j.marks = append(j.marks, e)
 	j.mu.Unlock()
 	j.signal()
-	select {
-	case err := <-e.done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
+	return func(ctx context.Context) error {
+		select {
+		case err := <-e.done:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 
@@ -69,6 +73,13 @@ func (j *journal) settle(o store.Settled) {
 	j.settled = append(j.settled, o)
 	j.mu.Unlock()
 	j.signal()
+}
+
+// endClaim says that the outcome of every message of a claim was given to settle. It is not worth a commit of its own.
+func (j *journal) endClaim(token string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.ended = append(j.ended, token)
 }
 
 func (j *journal) signal() {
@@ -110,12 +121,12 @@ func (j *journal) run() {
 // flush writes everything that waits. Marks that fail are refused at once; outcomes are tried until they are on disk.
 func (j *journal) flush() {
 	j.mu.Lock()
-	marks, settled := j.marks, j.settled
-	j.marks, j.settled = nil, nil
+	marks, settled, ended := j.marks, j.settled, j.ended
+	j.marks, j.settled, j.ended = nil, nil, nil
 	j.mu.Unlock()
 
-	for wait := 50 * time.Millisecond; len(marks)+len(settled) > 0; wait = min(2*wait, 5*time.Second) {
-		err := j.write(marks, settled)
+	for wait := 50 * time.Millisecond; len(marks)+len(settled)+len(ended) > 0; wait = min(2*wait, 5*time.Second) {
+		err := j.write(marks, settled, ended)
 		if err == nil {
 			j.failing.Store(false)
 			return
@@ -132,7 +143,7 @@ func (j *journal) flush() {
 		select {
 		case <-time.After(wait):
 		case <-j.quit:
-			if err := j.write(nil, settled); err != nil {
+			if err := j.write(nil, settled, ended); err != nil {
 				j.log.Error("outcomes lost to the leases", "outcomes", len(settled), "error", err)
 			}
 			return
@@ -140,7 +151,7 @@ func (j *journal) flush() {
 	}
 }
 
-func (j *journal) write(marks []markEntry, settled []store.Settled) error {
+func (j *journal) write(marks []markEntry, settled []store.Settled, ended []string) error {
 	// The commit has a limit, so that a database that hangs is noticed.
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -148,7 +159,7 @@ func (j *journal) write(marks []markEntry, settled []store.Settled) error {
 	for i, m := range marks {
 		ms[i] = m.Mark
 	}
-	res, err := j.store.Journal(ctx, ms, settled)
+	res, err := j.store.Journal(ctx, ms, settled, ended)
 	if err != nil {
 		return err
 	}

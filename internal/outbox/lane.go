@@ -38,8 +38,15 @@ type laneRun struct {
 	log     *slog.Logger
 	profile *mail.Profile
 	session transport.Session
+	ahead   ahead
 	claim   int
 	blocked bool // the profile was held or paused in this turn, or allows fewer lanes by now
+}
+
+// ahead is a mail that was rendered while the one before it was on its way.
+type ahead struct {
+	claim    *store.Claimed
+	rendered *mail.Rendered
 }
 
 // workLane is what a wake-up does.
@@ -155,11 +162,19 @@ func (r *laneRun) next(ctx context.Context) ([]store.Claimed, error) {
 
 // sendAll sends the claimed messages one after the other, and gives back the rest when it has to stop.
 func (r *laneRun) sendAll(ctx context.Context, claimed []store.Claimed) error {
-	r.leases.addClaim(claimed[0].Token)
-	defer r.leases.removeClaim(claimed[0].Token)
-	if err := r.load(ctx, claimed[0].ProfileVersion); err != nil {
+	claim := claimed[0].Token
+	r.leases.addClaim(claim)
+	defer func() {
+		r.leases.removeClaim(claim)
+		r.journal.endClaim(claim)
+	}()
+	if err := r.load(ctx, &claimed[0]); err != nil {
 		r.releaseAll(claimed)
 		return err
+	}
+	if r.profile.Hold != nil || r.profile.PauseCount != claimed[0].PauseCount { // another lane met trouble since the claim
+		r.releaseAll(claimed)
+		return nil
 	}
 	if r.lane.Number >= max(r.profile.MaxConnections, 1) {
 		r.releaseAll(claimed)
@@ -172,19 +187,25 @@ func (r *laneRun) sendAll(ctx context.Context, claimed []store.Claimed) error {
 			r.releaseAll(claimed[i:])
 			return nil
 		}
-		r.send(ctx, &claimed[i])
+		var next *store.Claimed
+		if i+1 < len(claimed) {
+			next = &claimed[i+1]
+		}
+		r.send(ctx, &claimed[i], next)
 	}
 	per := time.Since(began) / time.Duration(len(claimed))
 	r.claim = int(min(max(claimTime/max(per, time.Microsecond), 1), maxClaim))
 	return nil
 }
 
-// load has the profile in the version that the claim saw. An edited profile gets a new connection.
-func (r *laneRun) load(ctx context.Context, version int64) error {
-	if r.profile != nil && r.profile.Version == version {
+// load has the profile as the claim saw it, or newer. An edited profile gets a new connection.
+func (r *laneRun) load(ctx context.Context, c *store.Claimed) error {
+	if r.profile != nil && r.profile.Version == c.ProfileVersion && r.profile.PauseCount == c.PauseCount {
 		return nil
 	}
-	r.closeSession()
+	if r.profile != nil && r.profile.Version != c.ProfileVersion {
+		r.closeSession()
+	}
 	p, err := r.store.ProfileByID(ctx, r.lane.ProfileID)
 	if errors.Is(err, store.ErrSealed) {
 		r.profile = p
@@ -200,16 +221,19 @@ func (r *laneRun) load(ctx context.Context, version int64) error {
 	return nil
 }
 
-// send makes one attempt and has its outcome recorded.
-func (r *laneRun) send(ctx context.Context, c *store.Claimed) {
+// send makes one attempt and has its outcome recorded. following is the message that will be sent after it, nil when none is known.
+func (r *laneRun) send(ctx context.Context, c, following *store.Claimed) {
 	started := time.Now()
 	var markErr error
 	marked := false // stays when a session turns out stale after its commit
 	v := r.attempt(ctx, c, &marked, func(ctx context.Context) error {
-		if !marked {
-			markErr = r.journal.mark(ctx, store.Mark{MessageID: c.ID, Token: c.Token})
-			marked = markErr == nil
+		if marked {
+			return nil
 		}
+		wait := r.journal.mark(store.Mark{TenantID: c.TenantID, MessageID: c.ID, Token: c.Token})
+		r.prepare(ctx, following)
+		markErr = wait(ctx)
+		marked = markErr == nil
 		return markErr
 	})
 	if r.session != nil && !r.session.Alive() {
@@ -241,6 +265,32 @@ func (r *laneRun) send(ctx context.Context, c *store.Claimed) {
 	}
 }
 
+// prepare renders the next message while the current one's mark is being written, and announces it to the session. What goes
+// wrong with it shows when its turn comes.
+func (r *laneRun) prepare(ctx context.Context, next *store.Claimed) {
+	r.ahead = ahead{}
+	session, ok := r.session.(transport.Pipeliner)
+	if next == nil || !ok {
+		return
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			r.log.Debug("panic while a message was prepared", "message", next.ID, "panic", p)
+		}
+	}()
+	if rendered, err := r.render(ctx, next); err == nil {
+		r.ahead = ahead{next, rendered}
+		session.Announce(rendered)
+	}
+}
+
+func (r *laneRun) render(ctx context.Context, c *store.Claimed) (*mail.Rendered, error) {
+	if r.ahead.claim == c {
+		return r.ahead.rendered, nil
+	}
+	return mail.Render(ctx, c.Content, r.profile, envelope(r.profile, c.Recipients), r.store.Files(c.TenantID))
+}
+
 // attempt renders the message and hands it to the session, opening one when there is none. A panic is this message's trouble
 // alone: it must not stop the mails behind it. Once marked, the far end may have the message.
 func (r *laneRun) attempt(ctx context.Context, c *store.Claimed, marked *bool, commit func(context.Context) error) (v mail.Verdict) {
@@ -254,7 +304,7 @@ func (r *laneRun) attempt(ctx context.Context, c *store.Claimed, marked *bool, c
 			}
 		}
 	}()
-	rendered, err := mail.Render(ctx, c.Content, r.profile, envelope(r.profile, c.Recipients), r.store.Files(c.TenantID))
+	rendered, err := r.render(ctx, c)
 	if err != nil {
 		if ctx.Err() != nil {
 			return mail.Verdict{Outcome: mail.OutcomeTemporary, Code: transport.CodeNotCommitted}

@@ -237,11 +237,11 @@ func TestLateOutcomeIsTheSameAttempt(t *testing.T) {
 			return nil
 		})
 		twice := store.Settled{
-			MessageID: id, TenantID: h.tenant.ID, Token: value[string](h, `SELECT lease_token FROM messages`), Started: time.Now(), Ended: time.Now(),
+			MessageID: id, TenantID: h.tenant.ID, Token: value[string](h, `SELECT claim FROM messages`), Started: time.Now(), Ended: time.Now(),
 			Settlement: mail.Settlement{Status: mail.StatusUncertain, Code: "smtp_final_lost", Burnt: true, Recipients: h.message(id).Recipients},
 			Attempt:    store.AttemptDetail{Evidence: "the line broke"},
 		}
-		if _, err := h.store.Journal(t.Context(), nil, []store.Settled{twice}); err != nil {
+		if _, err := h.store.Journal(t.Context(), nil, []store.Settled{twice}, nil); err != nil {
 			t.Fatal(err)
 		}
 		attempts, err := h.store.Attempts(t.Context(), h.tenant.ID, id)
@@ -343,14 +343,14 @@ func TestOneMarkForOneMail(t *testing.T) {
 			if err != nil || len(claimed) != 1 {
 				t.Fatalf("%v, %v", claimed, err)
 			}
-			return store.Mark{MessageID: id, Token: token}
+			return store.Mark{TenantID: h.tenant.ID, MessageID: id, Token: token}
 		}
 		slow := claim("slow", -time.Minute)
 		if n, err := h.store.ReapUnclaimed(t.Context()); n != 1 || err != nil {
 			t.Fatalf("%d, %v", n, err)
 		}
 		quick := claim("quick", time.Minute)
-		marked, err := h.store.Journal(t.Context(), []store.Mark{slow, quick}, nil)
+		marked, err := h.store.Journal(t.Context(), []store.Mark{slow, quick}, nil, nil)
 		if err != nil || marked.Marked[slow] || !marked.Marked[quick] {
 			t.Errorf("slow %t, quick %t, %v", marked.Marked[slow], marked.Marked[quick], err)
 		}
@@ -359,7 +359,7 @@ func TestOneMarkForOneMail(t *testing.T) {
 				Settlement: mail.Settlement{Status: mail.StatusSent, Burnt: true, Recipients: []mail.Recipient{{Status: mail.RecipientSent}}},
 				Attempt:    store.AttemptDetail{Evidence: m.Token}}
 		}
-		settled, err := h.store.Journal(t.Context(), nil, []store.Settled{outcome(slow), outcome(quick)})
+		settled, err := h.store.Journal(t.Context(), nil, []store.Settled{outcome(slow), outcome(quick)}, nil)
 		if err != nil || settled.Settled[slow] || !settled.Settled[quick] {
 			t.Errorf("slow %t, quick %t, %v", settled.Settled[slow], settled.Settled[quick], err)
 		}

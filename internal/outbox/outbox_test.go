@@ -268,7 +268,7 @@ func (h *house) expireLeases() {
 // tokens lists the lease tokens in use.
 func (h *house) tokens() []string {
 	h.t.Helper()
-	const query = `SELECT lease_token FROM messages WHERE lease_token IS NOT NULL UNION SELECT token FROM lanes WHERE token IS NOT NULL`
+	const query = `SELECT token FROM claims UNION SELECT token FROM lanes WHERE token IS NOT NULL`
 	var out []string
 	var token string
 	if pool := h.store.Postgres(); pool != nil {

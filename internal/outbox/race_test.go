@@ -271,7 +271,7 @@ func TestClaimsHaveTokensOfTheirOwn(t *testing.T) {
 		tokens := map[string]bool{}
 		p := h.profile(1)
 		far.answer = func(m *mail.Rendered) mail.Verdict {
-			tokens[value[string](h, `SELECT lease_token FROM messages WHERE status = 'sending' AND phase = 'committing'`)] = true
+			tokens[value[string](h, `SELECT claim FROM messages WHERE status = 'sending' AND phase = 'committing'`)] = true
 			return mail.Verdict{Outcome: mail.OutcomeTemporary, Code: "busy"}
 		}
 		o := h.engine(far, outbox.Config{})

@@ -66,6 +66,9 @@ func (o *Outbox) Sweep(ctx context.Context) error {
 	if err := o.reapLost(ctx); err != nil {
 		return err
 	}
+	if err := o.store.ForgetClaims(ctx); err != nil {
+		return err
+	}
 	expired, err := o.store.Expired(ctx)
 	if err != nil {
 		return err
@@ -103,7 +106,7 @@ func (o *Outbox) reapLost(ctx context.Context) error {
 			Started: l.Since, Ended: now,
 		}
 	}
-	if _, err := o.store.Journal(ctx, nil, settled); err != nil {
+	if _, err := o.store.Journal(ctx, nil, settled, nil); err != nil {
 		return err
 	}
 	o.log.Warn("a worker was lost during hand-overs; their outcome is uncertain", "messages", len(lost))

@@ -25,12 +25,12 @@ type MessageState struct {
 const (
 	stateSQL = `SELECT id, job_id, profile_id, status, phase, priority, attempts, recipients, code, not_before, expires_at, coalesce(sent_at, 0)
 	FROM messages WHERE tenant_id = $1 AND id = $2`
-	changePostgres = `UPDATE messages SET status = $3, phase = '', lease_token = NULL, lease_until = NULL, recipients = $4, code = $5,
+	changePostgres = `UPDATE messages SET status = $3, phase = '', claim = NULL, recipients = $4, code = $5,
 	not_before = coalesce(nullif(CAST($6 AS bigint), 0), ` + nowPostgres + `), expires_at = $7, sent_at = nullif(CAST($8 AS bigint), 0), updated_at = $9 WHERE tenant_id = $1 AND id = $2`
-	changeSQLite = `UPDATE messages SET status = $3, phase = '', lease_token = NULL, lease_until = NULL, recipients = $4, code = $5,
+	changeSQLite = `UPDATE messages SET status = $3, phase = '', claim = NULL, recipients = $4, code = $5,
 	not_before = coalesce(nullif(CAST($6 AS bigint), 0), ` + nowSQLite + `), expires_at = $7, sent_at = nullif(CAST($8 AS bigint), 0), updated_at = $9 WHERE tenant_id = $1 AND id = $2`
 	cancelable   = `(status IN ('queued', 'deferred') OR (status = 'sending' AND phase = 'claimed'))`
-	cancelJobSQL = `UPDATE messages SET status = 'canceled', phase = '', lease_token = NULL, lease_until = NULL, updated_at = $3
+	cancelJobSQL = `UPDATE messages SET status = 'canceled', phase = '', claim = NULL, updated_at = $3
 	WHERE tenant_id = $1 AND job_id = $2 AND ` + cancelable
 )
 

@@ -16,7 +16,7 @@ import (
 // Mark asks to record that a message is about to be handed over. It also names a claim: two workers may both believe to have
 // a message, but not with the same token.
 type Mark struct {
-	MessageID, Token string
+	TenantID, MessageID, Token string
 }
 
 // Settled is the outcome of a claim, to be recorded.
@@ -31,7 +31,7 @@ type Settled struct {
 }
 
 // Claim names the claim that it is the outcome of.
-func (o *Settled) Claim() Mark { return Mark{o.MessageID, o.Token} }
+func (o *Settled) Claim() Mark { return Mark{o.TenantID, o.MessageID, o.Token} }
 
 // Journaled says which entries of a flush took effect. An entry that did not was fenced off: its message was canceled,
 // settled by somebody else, or is on another lease.
@@ -40,56 +40,59 @@ type Journaled struct {
 }
 
 const (
-	// An outcome may still reach a message that was declared uncertain, as long as its lease token stands: it comes from the
+	// An outcome may still reach a message that was declared uncertain, as long as its claim stands: it comes from the
 	// process that made the hand-over, so it is proof. It is about an attempt that was counted and recorded already, and takes
 	// the place of that record; so does an entry that is written twice because the answer to its commit was lost.
 	// The wait until the next attempt counts from now by the database's clock.
 	settlePostgres = `WITH v AS (
-	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bool[], $8::bigint[], $9::bigint[], $10::text[], $11::text[])
-	AS v (id, token, status, not_before, recipients, code, burnt, started, finished, outcome, detail)
+	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bool[], $8::bigint[], $9::bigint[], $10::text[], $11::text[], $12::text[])
+	AS v (id, token, status, not_before, recipients, code, burnt, started, finished, outcome, detail, tenant_id)
 ), u AS (
 	UPDATE messages m SET status = v.status, phase = '', code = v.code, recipients = v.recipients,
 		not_before = CASE WHEN v.not_before > 0 THEN ` + nowPostgres + ` + v.not_before - v.finished ELSE m.not_before END,
 		attempts = m.attempts + (v.burnt AND m.status = 'sending')::int,
-		lease_token = CASE WHEN v.status = 'uncertain' THEN m.lease_token END, lease_until = NULL,
+		claim = CASE WHEN v.status = 'uncertain' THEN m.claim END,
 		sent_at = CASE WHEN v.status = 'sent' THEN v.finished END, updated_at = v.finished
-	FROM v WHERE m.id = v.id AND m.lease_token = v.token AND m.status IN ('sending', 'uncertain')
+	FROM v WHERE m.tenant_id = v.tenant_id AND m.id = v.id AND m.claim = v.token AND m.status IN ('sending', 'uncertain')
 	RETURNING m.id, v.token, m.tenant_id, m.attempts
 ), n AS (
-	INSERT INTO attempts (message_id, n, tenant_id, started_at, finished_at, outcome, detail)
-	SELECT u.id, u.attempts, u.tenant_id, v.started, v.finished, v.outcome, v.detail FROM u JOIN v ON v.id = u.id AND v.token = u.token WHERE v.burnt
-	ON CONFLICT (message_id, n) DO UPDATE SET started_at = excluded.started_at, finished_at = excluded.finished_at, outcome = excluded.outcome, detail = excluded.detail
+	INSERT INTO attempts (tenant_id, message_id, n, started_at, finished_at, outcome, detail)
+	SELECT u.tenant_id, u.id, u.attempts, v.started, v.finished, v.outcome, v.detail FROM u JOIN v ON v.id = u.id AND v.token = u.token WHERE v.burnt
+	ON CONFLICT (tenant_id, message_id, n) DO UPDATE SET started_at = excluded.started_at, finished_at = excluded.finished_at, outcome = excluded.outcome, detail = excluded.detail
 )
-SELECT id, token FROM u`
+SELECT tenant_id, id, token FROM u`
 	// A message that is claimed is sending. Saying so too would have PostgreSQL look through all that are sending.
-	markPostgres = `UPDATE messages m SET phase = 'committing' FROM unnest($1::text[], $2::text[]) AS v (id, token)
-	WHERE m.id = v.id AND m.lease_token = v.token AND m.phase = 'claimed' RETURNING m.id, v.token`
+	markPostgres = `UPDATE messages m SET phase = 'committing' FROM unnest($1::text[], $2::text[], $3::text[]) AS v (tenant_id, id, token)
+	WHERE m.tenant_id = v.tenant_id AND m.id = v.id AND m.claim = v.token AND m.phase = 'claimed' RETURNING m.tenant_id, m.id, v.token`
+	endClaimsPostgres = `DELETE FROM claims WHERE token = ANY($1)`
 
 	settleSQLite = `UPDATE messages SET status = $3, phase = '', code = $6, recipients = $5,
 	not_before = CASE WHEN $4 > 0 THEN ` + nowSQLite + ` + $4 - $8 ELSE not_before END, attempts = attempts + CASE WHEN status = 'sending' THEN $7 ELSE 0 END,
-	lease_token = CASE WHEN $3 = 'uncertain' THEN lease_token END, lease_until = NULL,
+	claim = CASE WHEN $3 = 'uncertain' THEN claim END,
 	sent_at = CASE WHEN $3 = 'sent' THEN $8 END, updated_at = $8
-	WHERE id = $1 AND lease_token = $2 AND status IN ('sending', 'uncertain') RETURNING attempts`
-	insertAttemptSQLite = `INSERT INTO attempts (message_id, n, tenant_id, started_at, finished_at, outcome, detail) VALUES ($1, $2, $3, $4, $5, $6, $7)
-	ON CONFLICT (message_id, n) DO UPDATE SET started_at = excluded.started_at, finished_at = excluded.finished_at, outcome = excluded.outcome, detail = excluded.detail`
-	markSQLite = `UPDATE messages SET phase = 'committing' WHERE id = $1 AND lease_token = $2 AND phase = 'claimed' RETURNING 1`
+	WHERE tenant_id = $9 AND id = $1 AND claim = $2 AND status IN ('sending', 'uncertain') RETURNING attempts`
+	insertAttemptSQLite = `INSERT INTO attempts (tenant_id, message_id, n, started_at, finished_at, outcome, detail) VALUES ($1, $2, $3, $4, $5, $6, $7)
+	ON CONFLICT (tenant_id, message_id, n) DO UPDATE SET started_at = excluded.started_at, finished_at = excluded.finished_at, outcome = excluded.outcome, detail = excluded.detail`
+	markSQLite     = `UPDATE messages SET phase = 'committing' WHERE tenant_id = $1 AND id = $2 AND claim = $3 AND phase = 'claimed' RETURNING 1`
+	endClaimSQLite = `DELETE FROM claims WHERE token = $1`
 )
 
-// Journal writes outcomes and marks in one commit. A nil error means that they are on disk.
-func (s *Store) Journal(ctx context.Context, marks []Mark, settled []Settled) (Journaled, error) {
+// Journal writes outcomes and marks in one commit, and ends claims (by their tokens) of which every message has an outcome by
+// then. A nil error means that they are on disk.
+func (s *Store) Journal(ctx context.Context, marks []Mark, settled []Settled, ended []string) (Journaled, error) {
 	j := Journaled{Marked: make(map[Mark]bool, len(marks)), Settled: make(map[Mark]bool, len(settled))}
 	var err error
 	if s.pg != nil {
 		err = again(ctx, func() error {
 			clear(j.Marked)
 			clear(j.Settled)
-			return s.journalPostgres(ctx, marks, settled, &j)
+			return s.journalPostgres(ctx, marks, settled, ended, &j)
 		})
 	} else {
 		err = s.Write(ctx, func(ctx context.Context, tx *Tx) error {
 			clear(j.Marked)
 			clear(j.Settled)
-			return s.journalSQLite(ctx, tx, marks, settled, &j)
+			return s.journalSQLite(ctx, tx, marks, settled, ended, &j)
 		})
 	}
 	if err != nil {
@@ -98,9 +101,9 @@ func (s *Store) Journal(ctx context.Context, marks []Mark, settled []Settled) (J
 	return j, nil
 }
 
-// journalPostgres sends both statements in one pipeline with one sync, which PostgreSQL runs as one transaction: one round
+// journalPostgres sends the statements in one pipeline with one sync, which PostgreSQL runs as one transaction: one round
 // trip, commit included.
-func (s *Store) journalPostgres(ctx context.Context, marks []Mark, settled []Settled, j *Journaled) error {
+func (s *Store) journalPostgres(ctx context.Context, marks []Mark, settled []Settled, ended []string, j *Journaled) error {
 	var b pgx.Batch
 	if n := len(settled); n > 0 {
 		cols := newColumns(n)
@@ -112,17 +115,20 @@ func (s *Store) journalPostgres(ctx context.Context, marks []Mark, settled []Set
 			if err != nil {
 				return err
 			}
-			cols.add(o.MessageID, o.Token, string(o.Status), recipients, o.Code, o.Outcome.String(), detail)
+			cols.add(o.MessageID, o.Token, string(o.Status), recipients, o.Code, o.Outcome.String(), detail, o.TenantID)
 			notBefore[i], started[i], finished[i], burnt[i] = micros(o.NotBefore), micros(o.Started), micros(o.Ended), o.Burnt
 		}
-		b.Queue(settlePostgres, cols[0], cols[1], cols[2], notBefore, cols[3], cols[4], burnt, started, finished, cols[5], cols[6]).Query(collect(j.Settled))
+		b.Queue(settlePostgres, cols[0], cols[1], cols[2], notBefore, cols[3], cols[4], burnt, started, finished, cols[5], cols[6], cols[7]).Query(collect(j.Settled))
 	}
 	if n := len(marks); n > 0 {
-		ids, tokens := make([]string, n), make([]string, n)
-		for i, m := range marks {
-			ids[i], tokens[i] = m.MessageID, m.Token
+		cols := newColumns(n)
+		for _, m := range marks {
+			cols.add(m.TenantID, m.MessageID, m.Token)
 		}
-		b.Queue(markPostgres, ids, tokens).Query(collect(j.Marked))
+		b.Queue(markPostgres, cols[0], cols[1], cols[2]).Query(collect(j.Marked))
+	}
+	if len(ended) > 0 {
+		b.Queue(endClaimsPostgres, ended)
 	}
 	return s.pg.SendBatch(ctx, &b).Close()
 }
@@ -131,7 +137,7 @@ func collect(into map[Mark]bool) func(pgx.Rows) error {
 	return func(rows pgx.Rows) error {
 		for rows.Next() {
 			var m Mark
-			if err := rows.Scan(&m.MessageID, &m.Token); err != nil {
+			if err := rows.Scan(&m.TenantID, &m.MessageID, &m.Token); err != nil {
 				return err
 			}
 			into[m] = true
@@ -140,7 +146,7 @@ func collect(into map[Mark]bool) func(pgx.Rows) error {
 	}
 }
 
-func (s *Store) journalSQLite(ctx context.Context, tx *Tx, marks []Mark, settled []Settled, j *Journaled) error {
+func (s *Store) journalSQLite(ctx context.Context, tx *Tx, marks []Mark, settled []Settled, ended []string, j *Journaled) error {
 	for i := range settled {
 		o := &settled[i]
 		recipients, detail, err := o.encode()
@@ -152,7 +158,7 @@ func (s *Store) journalSQLite(ctx context.Context, tx *Tx, marks []Mark, settled
 			burnt = 1
 		}
 		var n int
-		err = s.queryRow(ctx, tx, settleSQLite, o.MessageID, o.Token, string(o.Status), micros(o.NotBefore), recipients, o.Code, burnt, micros(o.Ended)).Scan(&n)
+		err = s.queryRow(ctx, tx, settleSQLite, o.MessageID, o.Token, string(o.Status), micros(o.NotBefore), recipients, o.Code, burnt, micros(o.Ended), o.TenantID).Scan(&n)
 		if errors.Is(err, sql.ErrNoRows) {
 			continue
 		}
@@ -160,7 +166,7 @@ func (s *Store) journalSQLite(ctx context.Context, tx *Tx, marks []Mark, settled
 			return err
 		}
 		if o.Burnt {
-			if err := s.exec(ctx, tx, insertAttemptSQLite, o.MessageID, n, o.TenantID, micros(o.Started), micros(o.Ended), o.Outcome.String(), detail); err != nil {
+			if err := s.exec(ctx, tx, insertAttemptSQLite, o.TenantID, o.MessageID, n, micros(o.Started), micros(o.Ended), o.Outcome.String(), detail); err != nil {
 				return err
 			}
 		}
@@ -168,7 +174,7 @@ func (s *Store) journalSQLite(ctx context.Context, tx *Tx, marks []Mark, settled
 	}
 	for _, m := range marks {
 		var one int
-		err := s.queryRow(ctx, tx, markSQLite, m.MessageID, m.Token).Scan(&one)
+		err := s.queryRow(ctx, tx, markSQLite, m.TenantID, m.MessageID, m.Token).Scan(&one)
 		if errors.Is(err, sql.ErrNoRows) {
 			continue
 		}
@@ -176,6 +182,11 @@ func (s *Store) journalSQLite(ctx context.Context, tx *Tx, marks []Mark, settled
 			return err
 		}
 		j.Marked[m] = true
+	}
+	for _, token := range ended {
+		if err := s.exec(ctx, tx, endClaimSQLite, token); err != nil {
+			return err
+		}
 	}
 	return nil
 }

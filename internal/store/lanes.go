@@ -167,11 +167,11 @@ const (
 	restLane = `UPDATE lanes SET awake = 0, token = NULL, lease_until = 0 WHERE profile_id = $1 AND lane = $2 AND token = $3`
 	// duePostgres is true when the profile may send and has a message to send now.
 	duePostgres = `SELECT 1 FROM sender_profiles p WHERE p.id = $1 AND p.hold IS NULL AND p.deleted_at IS NULL AND p.paused_until <= ` + nowPostgres + ` AND (
-	EXISTS (SELECT 1 FROM messages WHERE profile_id = $1 AND status IN ('queued', 'deferred') AND priority = 0 AND not_before <= ` + nowPostgres + `)
-	OR EXISTS (SELECT 1 FROM messages WHERE profile_id = $1 AND status IN ('queued', 'deferred') AND priority = 1 AND not_before <= ` + nowPostgres + `))`
+	EXISTS (SELECT 1 FROM messages WHERE profile_id = $1 AND waiting IN ('queued', 'deferred') AND priority = 0 AND not_before <= ` + nowPostgres + `)
+	OR EXISTS (SELECT 1 FROM messages WHERE profile_id = $1 AND waiting IN ('queued', 'deferred') AND priority = 1 AND not_before <= ` + nowPostgres + `))`
 	dueSQLite = `SELECT 1 FROM sender_profiles p WHERE p.id = $1 AND p.hold IS NULL AND p.deleted_at IS NULL AND p.paused_until <= ` + nowSQLite + ` AND (
-	EXISTS (SELECT 1 FROM messages WHERE profile_id = $1 AND status IN ('queued', 'deferred') AND priority = 0 AND not_before <= ` + nowSQLite + `)
-	OR EXISTS (SELECT 1 FROM messages WHERE profile_id = $1 AND status IN ('queued', 'deferred') AND priority = 1 AND not_before <= ` + nowSQLite + `))`
+	EXISTS (SELECT 1 FROM messages WHERE profile_id = $1 AND waiting IN ('queued', 'deferred') AND priority = 0 AND not_before <= ` + nowSQLite + `)
+	OR EXISTS (SELECT 1 FROM messages WHERE profile_id = $1 AND waiting IN ('queued', 'deferred') AND priority = 1 AND not_before <= ` + nowSQLite + `))`
 	yieldPostgres = `UPDATE lanes SET token = NULL, lease_until = 0, awake = 1, rung_at = ` + nowPostgres + ` WHERE profile_id = $1 AND lane = $2 AND token = $3`
 	yieldSQLite   = `UPDATE lanes SET token = NULL, lease_until = 0, awake = 1, rung_at = ` + nowSQLite + ` WHERE profile_id = $1 AND lane = $2 AND token = $3`
 )
@@ -223,12 +223,10 @@ func (s *Store) SleepLane(ctx context.Context, l Lane, token string) error {
 }
 
 const (
-	renewLanesPostgres = `UPDATE lanes SET lease_until = ` + nowPostgres + ` + $2 WHERE token = ANY($1) RETURNING token`
-	renewLanesSQLite   = `UPDATE lanes SET lease_until = ` + nowSQLite + ` + $2 WHERE token IN (SELECT value FROM json_each($1)) RETURNING token`
-	// A row that is locked just now is being settled or marked; the next renewal comes in time for it.
-	renewMsgsPostgres = `UPDATE messages SET lease_until = ` + nowPostgres + ` + $2 WHERE id IN (
-	SELECT id FROM messages WHERE status = 'sending' AND lease_token = ANY($1) FOR UPDATE SKIP LOCKED)`
-	renewMsgsSQLite = `UPDATE messages SET lease_until = ` + nowSQLite + ` + $2 WHERE status = 'sending' AND lease_token IN (SELECT value FROM json_each($1))`
+	renewLanesPostgres  = `UPDATE lanes SET lease_until = ` + nowPostgres + ` + $2 WHERE token = ANY($1) RETURNING token`
+	renewLanesSQLite    = `UPDATE lanes SET lease_until = ` + nowSQLite + ` + $2 WHERE token IN (SELECT value FROM json_each($1)) RETURNING token`
+	renewClaimsPostgres = `UPDATE claims SET lease_until = ` + nowPostgres + ` + $2 WHERE token = ANY($1)`
+	renewClaimsSQLite   = `UPDATE claims SET lease_until = ` + nowSQLite + ` + $2 WHERE token IN (SELECT value FROM json_each($1))`
 )
 
 // Renew prolongs the leases of lanes and of claims by their tokens, and gives those of lanes that still hold theirs.
@@ -249,7 +247,7 @@ func (s *Store) Renew(ctx context.Context, lanes, claims []string, lease time.Du
 			if err != nil {
 				return err
 			}
-			_, err = tx.affect(ctx, renewMsgsPostgres, renewMsgsSQLite, list, lease.Microseconds())
+			_, err = tx.affect(ctx, renewClaimsPostgres, renewClaimsSQLite, list, lease.Microseconds())
 			return err
 		})
 	}
@@ -266,13 +264,13 @@ const (
 	staleLanesSQLite   = `UPDATE lanes SET awake = 0, token = NULL, lease_until = 0 WHERE awake > 0 AND lease_until < ` + nowSQLite + ` AND (token IS NOT NULL OR rung_at < min(` + nowSQLite + `, $2) - $1)`
 	// dueProfiles finds profiles with something to send and a lane asleep; the count stops at the profile's connections.
 	dueProfilesPostgres = `SELECT p.id, o.n, b.n FROM sender_profiles p
-	CROSS JOIN LATERAL (SELECT count(*) AS n FROM (SELECT 1 FROM messages m WHERE m.profile_id = p.id AND m.status IN ('queued', 'deferred') AND m.priority = 0 AND m.not_before <= ` + nowPostgres + ` LIMIT p.max_connections) x) o
-	CROSS JOIN LATERAL (SELECT count(*) AS n FROM (SELECT 1 FROM messages m WHERE m.profile_id = p.id AND m.status IN ('queued', 'deferred') AND m.priority = 1 AND m.not_before <= ` + nowPostgres + ` LIMIT p.max_connections) x) b
+	CROSS JOIN LATERAL (SELECT count(*) AS n FROM (SELECT 1 FROM messages m WHERE m.profile_id = p.id AND m.waiting IN ('queued', 'deferred') AND m.priority = 0 AND m.not_before <= ` + nowPostgres + ` LIMIT p.max_connections) x) o
+	CROSS JOIN LATERAL (SELECT count(*) AS n FROM (SELECT 1 FROM messages m WHERE m.profile_id = p.id AND m.waiting IN ('queued', 'deferred') AND m.priority = 1 AND m.not_before <= ` + nowPostgres + ` LIMIT p.max_connections) x) b
 	WHERE p.hold IS NULL AND p.deleted_at IS NULL AND p.paused_until <= ` + nowPostgres + ` AND o.n + b.n > 0
 	AND EXISTS (SELECT 1 FROM lanes l WHERE l.profile_id = p.id AND l.lane < p.max_connections AND l.awake = 0)`
 	dueProfilesSQLite = `SELECT id, one_off, batch FROM (SELECT p.id,
-	(SELECT count(*) FROM (SELECT 1 FROM messages m WHERE m.profile_id = p.id AND m.status IN ('queued', 'deferred') AND m.priority = 0 AND m.not_before <= ` + nowSQLite + ` LIMIT 50)) AS one_off,
-	(SELECT count(*) FROM (SELECT 1 FROM messages m WHERE m.profile_id = p.id AND m.status IN ('queued', 'deferred') AND m.priority = 1 AND m.not_before <= ` + nowSQLite + ` LIMIT 50)) AS batch
+	(SELECT count(*) FROM (SELECT 1 FROM messages m WHERE m.profile_id = p.id AND m.waiting IN ('queued', 'deferred') AND m.priority = 0 AND m.not_before <= ` + nowSQLite + ` LIMIT 50)) AS one_off,
+	(SELECT count(*) FROM (SELECT 1 FROM messages m WHERE m.profile_id = p.id AND m.waiting IN ('queued', 'deferred') AND m.priority = 1 AND m.not_before <= ` + nowSQLite + ` LIMIT 50)) AS batch
 	FROM sender_profiles p WHERE p.hold IS NULL AND p.deleted_at IS NULL AND p.paused_until <= ` + nowSQLite + `
 	AND EXISTS (SELECT 1 FROM lanes l WHERE l.profile_id = p.id AND l.lane < p.max_connections AND l.awake = 0)) WHERE one_off + batch > 0`
 )

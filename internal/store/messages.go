@@ -32,7 +32,7 @@ type readRow struct {
 
 func messages(q *gorm.DB, tenantID string) *gorm.DB {
 	return q.Table("messages m").Select("m.*, c.subject, c.content, c.detail, p.hold").
-		Joins("JOIN message_contents c ON c.message_id = m.id").
+		Joins("JOIN message_contents c ON c.tenant_id = m.tenant_id AND c.message_id = m.id").
 		Joins("JOIN sender_profiles p ON p.id = m.profile_id").
 		Where("m.tenant_id = ?", tenantID)
 }

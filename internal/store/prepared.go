@@ -17,7 +17,7 @@ type prepared struct {
 // transaction: inside one, its connection is the only one there is.
 var deliverySQLite = []string{
 	insertJobSQLite, insertMessageSQLite, insertContentSQLite,
-	markSQLite, settleSQLite, insertAttemptSQLite, claimOneSQLite,
+	markSQLite, settleSQLite, insertAttemptSQLite, claimOneSQLite, insertClaimSQLite, endClaimSQLite,
 	saveRecordSQLite, insertBlob, insertChunk, insertAttachment,
 }
 

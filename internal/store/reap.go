@@ -14,19 +14,28 @@ import (
 
 const (
 	// A lease that is over before anything was handed over: the message simply goes back.
-	unclaimPostgres = `UPDATE messages SET status = CASE WHEN attempts > 0 THEN 'deferred' ELSE 'queued' END, phase = '', lease_token = NULL, lease_until = NULL
-	WHERE id IN (SELECT id FROM messages WHERE status = 'sending' AND phase = 'claimed' AND lease_until < ` + nowPostgres + ` FOR UPDATE SKIP LOCKED)`
-	unclaimSQLite = `UPDATE messages SET status = CASE WHEN attempts > 0 THEN 'deferred' ELSE 'queued' END, phase = '', lease_token = NULL, lease_until = NULL
-	WHERE status = 'sending' AND phase = 'claimed' AND lease_until < ` + nowSQLite
-	lostPostgres = `SELECT id, tenant_id, lease_token, attempts, recipients, lease_until FROM messages
-	WHERE status = 'sending' AND phase = 'committing' AND lease_until < ` + nowPostgres + ` ORDER BY lease_until LIMIT 500`
-	lostSQLite = `SELECT id, tenant_id, lease_token, attempts, recipients, lease_until FROM messages
-	WHERE status = 'sending' AND phase = 'committing' AND lease_until < ` + nowSQLite + ` ORDER BY lease_until LIMIT 500`
-	expiredPostgres = `SELECT id, tenant_id, '', attempts, recipients, expires_at FROM messages WHERE status = 'deferred' AND expires_at < ` + nowPostgres + ` ORDER BY expires_at LIMIT 500`
-	expiredSQLite   = `SELECT id, tenant_id, '', attempts, recipients, expires_at FROM messages WHERE status = 'deferred' AND expires_at < ` + nowSQLite + ` ORDER BY expires_at LIMIT 500`
+	unclaimPostgres = `UPDATE messages m SET status = CASE WHEN m.attempts > 0 THEN 'deferred' ELSE 'queued' END, phase = '', claim = NULL FROM (
+	SELECT m.tenant_id, m.id ` + deadPostgres + ` AND m.phase = 'claimed' FOR UPDATE OF m SKIP LOCKED) d WHERE m.tenant_id = d.tenant_id AND m.id = d.id`
+	unclaimSQLite = `UPDATE messages SET status = CASE WHEN attempts > 0 THEN 'deferred' ELSE 'queued' END, phase = '', claim = NULL
+	WHERE (tenant_id, id) IN (SELECT m.tenant_id, m.id ` + deadSQLite + ` AND m.phase = 'claimed')`
+	lost         = `SELECT m.id, m.tenant_id, m.claim, m.attempts, m.recipients, c.lease_until `
+	lostPostgres = lost + deadPostgres + ` AND m.phase = 'committing' ORDER BY c.lease_until LIMIT 500`
+	lostSQLite   = lost + deadSQLite + ` AND m.phase = 'committing' ORDER BY c.lease_until LIMIT 500`
+	// Dead claims of which nothing is sending any more. Nothing becomes sending under an old token again.
+	forgetPostgres = `DELETE FROM claims d WHERE lease_until < ` + nowPostgres + ` AND NOT EXISTS (SELECT 1 ` + deadPostgres + ` AND c.token = d.token)`
+	forgetSQLite   = `DELETE FROM claims AS d WHERE lease_until < ` + nowSQLite + ` AND NOT EXISTS (SELECT 1 ` + deadSQLite + ` AND c.token = d.token)`
+
+	// The messages m that are still sending under a claim c whose lease is over.
+	deadPostgres = `FROM claims c CROSS JOIN LATERAL unnest(c.messages) AS i (id) JOIN messages m ON m.tenant_id = c.tenant_id AND m.id = i.id
+	WHERE c.lease_until < ` + nowPostgres + ` AND m.claim = c.token AND m.status = 'sending'`
+	deadSQLite = `FROM claims c CROSS JOIN json_each(c.messages) AS i JOIN messages m ON m.tenant_id = c.tenant_id AND m.id = i.value
+	WHERE c.lease_until < ` + nowSQLite + ` AND m.claim = c.token AND m.status = 'sending'`
+
+	expiredPostgres = `SELECT id, tenant_id, '', attempts, recipients, expires_at FROM messages WHERE waiting = 'deferred' AND expires_at < ` + nowPostgres + ` ORDER BY expires_at LIMIT 500`
+	expiredSQLite   = `SELECT id, tenant_id, '', attempts, recipients, expires_at FROM messages WHERE waiting = 'deferred' AND expires_at < ` + nowSQLite + ` ORDER BY expires_at LIMIT 500`
 	// A message that was tried since it was listed has other recipients left, and its attempt may have been sent to some.
 	expireRow = `UPDATE messages SET status = $2, code = $3, recipients = $4, updated_at = $5,
-	sent_at = CASE WHEN $2 = 'sent' THEN $5 ELSE sent_at END WHERE id = $1 AND status = 'deferred' AND attempts = $6`
+	sent_at = CASE WHEN $2 = 'sent' THEN $5 ELSE sent_at END WHERE tenant_id = $7 AND id = $1 AND status = 'deferred' AND attempts = $6`
 )
 
 // Lost is a message whose hand-over had begun when its process disappeared, or one that waited too long.
@@ -50,9 +59,21 @@ func (s *Store) ReapUnclaimed(ctx context.Context) (n int, err error) {
 }
 
 // LostHandovers lists at most 500 messages of dead leases that the far end may have. Settle them with Journal: their token
-// fences them.
+// fences them. Then forget the claims.
 func (s *Store) LostHandovers(ctx context.Context) ([]Lost, error) {
 	return s.lost(ctx, lostPostgres, lostSQLite)
+}
+
+// ForgetClaims ends the claims of dead leases of which no message is sending any more.
+func (s *Store) ForgetClaims(ctx context.Context) error {
+	err := s.Write(ctx, func(ctx context.Context, tx *Tx) error {
+		_, err := tx.affect(ctx, forgetPostgres, forgetSQLite)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("store: forget claims: %w", err)
+	}
+	return nil
 }
 
 // Expired lists at most 500 deferred messages that have waited too long.
@@ -67,7 +88,7 @@ func (s *Store) Expire(ctx context.Context, l Lost, to mail.Settlement, now time
 		return err
 	}
 	return s.Write(ctx, func(ctx context.Context, tx *Tx) error {
-		_, err := tx.one(ctx, expireRow, expireRow, l.MessageID, string(to.Status), to.Code, string(recipients), micros(now), l.Attempts)
+		_, err := tx.one(ctx, expireRow, expireRow, l.MessageID, string(to.Status), to.Code, string(recipients), micros(now), l.Attempts, l.TenantID)
 		return err
 	})
 }

@@ -164,7 +164,7 @@ func insertSubmissionsPostgres(ctx context.Context, tx pgx.Tx, subs []*Submissio
 }
 
 // columns gathers rows of text as the columns that unnest wants.
-type columns [7][]string
+type columns [8][]string
 
 func newColumns(n int) *columns {
 	var c columns

@@ -45,6 +45,16 @@ type Session interface {
 	Close() error
 }
 
+// Pipeliner is a Session that can begin the next message while it waits for the far end's word on the last one.
+type Pipeliner interface {
+	Session
+	// Announce names the message that will be given to Send next, with the same Rendered. It is called during a Send, no
+	// later than when commit returns. The session may tell the far end the next message's envelope before it has the verdict
+	// on the current one, and nothing more; what came of it shows when Send is called with it. When Close, or a Send of
+	// another message, comes instead, nothing of the announced one was handed over.
+	Announce(next *mail.Rendered)
+}
+
 // Codes of verdicts that the engine itself acts on.
 const (
 	CodeStale        = "connection_stale"

@@ -40,7 +40,8 @@ func (c *countingConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// converse opens a session and sends two mails to two recipients, as the engine would. It counts the verdicts.
+// converse opens a session and sends two mails to two recipients, as the engine would, the second one announced during the
+// first. It counts the verdicts.
 func converse(t *testing.T, tr transport.Transport, p *mail.Profile, accepted func() int) (sent, uncertain int) {
 	t.Helper()
 	s, err := tr.Open(t.Context(), p)
@@ -52,14 +53,18 @@ func converse(t *testing.T, tr transport.Transport, p *mail.Profile, accepted fu
 		return 0, 0
 	}
 	defer s.Close()
-	for range 2 {
+	mails := []*mail.Rendered{tt.Message(t, p, "a@zoe.example", "b@zoe.example"), tt.Message(t, p, "a@zoe.example", "b@zoe.example")}
+	for i, m := range mails {
 		if !s.Alive() {
 			break
 		}
 		before, commits := accepted(), 0
-		v := s.Send(t.Context(), tt.Message(t, p, "a@zoe.example", "b@zoe.example"), func(context.Context) error {
+		v := s.Send(t.Context(), m, func(context.Context) error {
 			if commits++; accepted() != before {
 				t.Error("accepted before commit")
+			}
+			if i == 0 {
+				s.(transport.Pipeliner).Announce(mails[1])
 			}
 			return nil
 		})

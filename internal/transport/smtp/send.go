@@ -18,6 +18,10 @@ type session struct {
 	ext      extensions
 	secure   bool // TLS
 
+	next     *mail.Rendered // announced for after the current one
+	begun    *transaction   // its commands were written together with the dot of the mail before, and not one reply was read
+	begunFor *mail.Rendered
+
 	alive bool
 	used  bool // a mail went before: the connection may have died since
 	reset bool // a transaction of a refused mail is to be taken back (RSET) before the next MAIL
@@ -31,6 +35,10 @@ func (s *session) Close() error {
 	if !s.alive {
 		return nil
 	}
+	if s.begun != nil { // the server may be waiting for a body, and would take a QUIT for one
+		s.cut()
+		return nil
+	}
 	s.alive = false
 	s.c.ask(s.t.timeouts.Quit, "QUIT") //nolint:errcheck // every mail has its verdict; this is courtesy
 	return s.c.nc.Close()
@@ -42,8 +50,12 @@ func (s *session) cut() {
 	s.c.cut()
 }
 
+// Announce implements transport.Pipeliner.
+func (s *session) Announce(next *mail.Rendered) { s.next = next }
+
 // Send implements transport.Session.
 func (s *session) Send(ctx context.Context, m *mail.Rendered, commit func(context.Context) error) mail.Verdict {
+	defer s.Announce(nil)
 	if !s.alive {
 		return stale(stepMail)
 	}
@@ -109,13 +121,20 @@ func validPath(a string) bool {
 // offer brings a mail to where only the dot is missing; ok says that it is there. Otherwise v is the verdict, and the session
 // is cut unless it can take another mail.
 func (s *session) offer(ctx context.Context, m *mail.Rendered) (v mail.Verdict, ok bool) {
-	if s.used {
+	t := s.begun
+	switch s.begun = nil; {
+	case t != nil && s.begunFor != m:
+		s.cut()
+		return stale(stepMail), false
+	case t == nil && s.used:
 		if spoke, err := s.c.spoke(true); spoke || err != nil {
 			s.cut()
 			return stale(stepMail), false
 		}
 	}
-	t := s.transaction(m)
+	if t == nil {
+		t = s.transaction(m)
+	}
 	if v, ok := s.run(t); !ok {
 		s.cut()
 		return v, false
@@ -179,10 +198,12 @@ func (s *session) finish() mail.Verdict {
 	}
 	s.c.within(s.t.timeouts.Final)
 	s.c.bw.WriteString(".\r\n") //nolint:errcheck // Flush tells
+	s.beginNext()
+	whole := s.c.bw.Buffered()
 	if err := s.c.bw.Flush(); err != nil {
 		_, secure := s.c.nc.(*tls.Conn)
 		step := stepFinal
-		if !secure && s.c.bw.Buffered() == len(".\r\n") { // not a byte of it left
+		if !secure && s.c.bw.Buffered() == whole { // not a byte of it left
 			step = stepBody
 		}
 		s.cut()
@@ -201,6 +222,29 @@ func (s *session) finish() mail.Verdict {
 		return mail.Verdict{Outcome: mail.OutcomeSent, Step: stepFinal, Reply: shown, Evidence: shown.Text}
 	}
 	return classify(stepFinal, shown)
+}
+
+// maxAhead is how many commands of the next mail may go with a dot: with it they always fit into the buffer, and so into one
+// write.
+const maxAhead = 30
+
+// beginNext writes the announced mail's commands behind the dot. RFC 2920 section 3.1: the end of a message may be the first
+// "command" of a group that begins the next message.
+func (s *session) beginNext() {
+	if s.next == nil || !s.ext.pipelining {
+		return
+	}
+	if _, refused := s.refuse(s.next); refused {
+		return
+	}
+	t := s.transaction(s.next)
+	if t.total() > maxAhead {
+		return
+	}
+	for ; t.written < t.total(); t.written++ {
+		s.write(t)
+	}
+	s.begun, s.begunFor = t, s.next
 }
 
 // early is the verdict on a server that hung up (err) or spoke before the dot.

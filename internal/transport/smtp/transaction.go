@@ -82,7 +82,7 @@ func (s *session) run(t *transaction) (mail.Verdict, bool) {
 		group = maxGroup
 	}
 	for t.read < t.total() && !t.pointless() {
-		if s.c.br.Buffered() > 0 {
+		if t.read == t.written && s.c.br.Buffered() > 0 { // an answer before the question
 			return s.lost(t, errProtocol), false
 		}
 		s.c.within(s.t.timeouts.Command)

@@ -100,9 +100,12 @@ CREATE TABLE attachments (
     FOREIGN KEY (tenant_id, sha256) REFERENCES blobs (tenant_id, sha256)
 );
 
+-- The tables of the delivery path are keyed by tenant and id: one index is the key, what references point at, and a tenant's
+-- list. Every index costs each message once more.
+
 CREATE TABLE send_jobs (
-    id                text PRIMARY KEY,
     tenant_id         text NOT NULL REFERENCES tenants (id),
+    id                text NOT NULL,
     purpose           text NOT NULL, -- one_off | batch
     sender_profile_id text NOT NULL,
     total             integer NOT NULL,
@@ -110,23 +113,25 @@ CREATE TABLE send_jobs (
     send_at           integer,
     created_by        text NOT NULL, -- API key id
     created_at        integer NOT NULL,
-    UNIQUE (tenant_id, id),
+    PRIMARY KEY (tenant_id, id),
+    UNIQUE (tenant_id, id, sender_profile_id),
     FOREIGN KEY (tenant_id, sender_profile_id) REFERENCES sender_profiles (tenant_id, id)
 );
 
--- The state of a message: narrow, because it is written three times on the way out.
+-- The state of a message: narrow, because it is written three times on the way out. No index knows what the mark and the
+-- outcome of a sent message change, so that PostgreSQL writes them beside the row (HOT) and touches no index.
 CREATE TABLE messages (
-    id          text PRIMARY KEY,
     tenant_id   text NOT NULL,
+    id          text NOT NULL,
     job_id      text NOT NULL,
     profile_id  text NOT NULL,
     status      text NOT NULL, -- queued | sending | sent | deferred | failed | uncertain | canceled
+    waiting     text GENERATED ALWAYS AS (CASE WHEN status IN ('queued', 'deferred', 'uncertain') THEN status END) STORED, -- for the indexes
     phase       text NOT NULL DEFAULT '', -- of the attempt: '' | claimed | committing
     priority    integer NOT NULL,
     not_before  integer NOT NULL,
     expires_at  integer NOT NULL,
-    lease_token text,
-    lease_until integer,
+    claim       text, -- the token that fences its writers; kept while uncertain
     attempts    integer NOT NULL DEFAULT 0,
     recipients  text NOT NULL, -- JSON of []mail.Recipient
     code        text NOT NULL DEFAULT '', -- of the last verdict
@@ -134,39 +139,46 @@ CREATE TABLE messages (
     created_at  integer NOT NULL,
     updated_at  integer NOT NULL,
     sent_at     integer,
-    UNIQUE (tenant_id, id),
-    FOREIGN KEY (tenant_id, job_id) REFERENCES send_jobs (tenant_id, id),
-    FOREIGN KEY (tenant_id, profile_id) REFERENCES sender_profiles (tenant_id, id)
+    PRIMARY KEY (tenant_id, id),
+    FOREIGN KEY (tenant_id, job_id, profile_id) REFERENCES send_jobs (tenant_id, id, sender_profile_id)
 );
 CREATE INDEX messages_by_job ON messages (job_id, id);
-CREATE INDEX messages_due ON messages (profile_id, priority, not_before, id) WHERE status IN ('queued', 'deferred');
-CREATE INDEX messages_leased ON messages (lease_until) WHERE status = 'sending';
-CREATE INDEX messages_uncertain ON messages (profile_id, id) WHERE status = 'uncertain';
-CREATE INDEX messages_expiring ON messages (expires_at) WHERE status = 'deferred';
+CREATE INDEX messages_due ON messages (profile_id, priority, not_before, id) WHERE waiting IN ('queued', 'deferred');
+CREATE INDEX messages_uncertain ON messages (profile_id, id) WHERE waiting = 'uncertain';
+CREATE INDEX messages_expiring ON messages (expires_at) WHERE waiting = 'deferred';
+
+-- A claim is a lane's right to send some messages while its lease lasts. It is gone when each of them has an outcome.
+CREATE TABLE claims (
+    token       text PRIMARY KEY,
+    tenant_id   text NOT NULL REFERENCES tenants (id),
+    messages    text NOT NULL, -- JSON array of ids
+    lease_until integer NOT NULL
+);
 
 -- What was asked and composed: written once, never changed.
 CREATE TABLE message_contents (
-    message_id       text PRIMARY KEY,
     tenant_id        text NOT NULL,
+    message_id       text NOT NULL,
     subject          text NOT NULL,
     body_text        text NOT NULL,
     body_html        text NOT NULL,
     content          text NOT NULL, -- JSON of mail.Content without the three above
     detail           text NOT NULL, -- JSON: document, client, template version, tags, metadata, how the sender was chosen
     external_id      text,
+    PRIMARY KEY (tenant_id, message_id),
     FOREIGN KEY (tenant_id, message_id) REFERENCES messages (tenant_id, id)
 );
 CREATE INDEX message_contents_by_external_id ON message_contents (tenant_id, external_id) WHERE external_id IS NOT NULL;
 
 CREATE TABLE attempts (
+    tenant_id   text NOT NULL,
     message_id  text NOT NULL,
     n           integer NOT NULL,
-    tenant_id   text NOT NULL,
     started_at  integer NOT NULL,
     finished_at integer NOT NULL,
     outcome     text NOT NULL,
     detail      text NOT NULL, -- JSON of store.AttemptDetail
-    PRIMARY KEY (message_id, n),
+    PRIMARY KEY (tenant_id, message_id, n),
     FOREIGN KEY (tenant_id, message_id) REFERENCES messages (tenant_id, id)
 );
 
@@ -209,6 +221,7 @@ CREATE INDEX audit_events_by_tenant ON audit_events (tenant_id, id);
 DROP TABLE audit_events;
 DROP TABLE idempotency_records;
 DROP TABLE lanes;
+DROP TABLE claims;
 DROP TABLE attempts;
 DROP TABLE message_contents;
 DROP TABLE messages;
