@@ -257,7 +257,7 @@ func (r *laneRun) send(ctx context.Context, c, following *store.Claimed) {
 		next = s.NotBefore
 	}
 	r.journal.settle(store.Settled{
-		MessageID: c.ID, TenantID: c.TenantID, Token: c.Token, Settlement: s,
+		MessageID: c.ID, TenantID: c.TenantID, Token: c.Token, Attempts: c.Attempts, Settlement: s,
 		Attempt: attemptDetail(v, next), Outcome: v.Outcome, Started: started, Ended: ended,
 	})
 	if v.Outcome != mail.OutcomeSent {

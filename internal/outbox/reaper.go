@@ -100,7 +100,7 @@ func (o *Outbox) reapLost(ctx context.Context) error {
 	for i, l := range lost {
 		v := mail.Verdict{Outcome: mail.OutcomeUncertain, Code: mail.CodeWorkerLost, Step: "final"}
 		settled[i] = store.Settled{
-			MessageID: l.MessageID, TenantID: l.TenantID, Token: l.Token,
+			MessageID: l.MessageID, TenantID: l.TenantID, Token: l.Token, Attempts: l.Attempts,
 			Settlement: mail.Settle(v, l.Attempts+1, l.Recipients, now, rand.Float64()), //nolint:gosec // jitter
 			Attempt:    attemptDetail(v, time.Time{}), Outcome: v.Outcome,
 			Started: l.Since, Ended: now,

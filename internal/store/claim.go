@@ -3,8 +3,11 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/winprest/facteur/internal/mail"
 )
@@ -44,10 +47,11 @@ const (
 SELECT u.id, u.tenant_id, u.attempts, u.recipients, p.version, p.pause_count, c.subject, c.body_text, c.body_html, c.content
 FROM u CROSS JOIN p JOIN message_contents c ON c.tenant_id = u.tenant_id AND c.message_id = u.id ORDER BY u.priority, u.not_before, u.id`
 
-	pickSQLite = `SELECT m.id, m.tenant_id, m.attempts, m.recipients, p.version, p.pause_count, c.subject, c.body_text, c.body_html, c.content
-FROM messages m JOIN sender_profiles p ON p.id = m.profile_id JOIN message_contents c ON c.tenant_id = m.tenant_id AND c.message_id = m.id
+	pickSQLite = `SELECT m.id, m.tenant_id, m.attempts, m.recipients, p.version, p.pause_count FROM messages m JOIN sender_profiles p ON p.id = m.profile_id
 WHERE m.profile_id = $1 AND m.waiting IN ('queued', 'deferred') AND m.priority = $2 AND m.not_before <= ` + nowSQLite + `
 AND p.hold IS NULL AND p.deleted_at IS NULL AND p.paused_until <= ` + nowSQLite + ` ORDER BY m.not_before, m.id LIMIT $3`
+	contentsSQLite = `SELECT message_id, subject, body_text, body_html, content FROM message_contents
+WHERE tenant_id = $1 AND message_id IN (SELECT value FROM json_each($2))`
 	claimOneSQLite    = `UPDATE messages SET status = 'sending', phase = 'claimed', claim = $3 WHERE tenant_id = $1 AND id = $2`
 	insertClaimSQLite = `INSERT INTO claims (token, tenant_id, messages, lease_until) VALUES ($1, $2, $3, ` + nowSQLite + ` + $4)`
 )
@@ -62,42 +66,14 @@ func (s *Store) Claim(ctx context.Context, profileID, token string, lease time.D
 	if err != nil {
 		return nil, fmt.Errorf("store: claim: %w", err)
 	}
-	defer rows.Close()
-	return scanClaimed(rows, token, nil)
-}
-
-func (s *Store) claimSQLite(ctx context.Context, profileID, token string, lease time.Duration, n int) (claimed []Claimed, err error) {
-	err = s.Write(ctx, func(ctx context.Context, tx *Tx) error {
-		claimed = nil
-		for _, priority := range []mail.Priority{mail.PriorityOneOff, mail.PriorityBatch} {
-			if len(claimed) == n {
-				break
-			}
-			rows, err := tx.SQL.QueryContext(ctx, pickSQLite, profileID, priority, n-len(claimed))
-			if err != nil {
-				return err
-			}
-			claimed, err = scanClaimed(rows, token, claimed)
-			rows.Close()
-			if err != nil {
-				return err
-			}
-		}
-		if len(claimed) == 0 {
-			return nil
-		}
-		ids := make([]string, len(claimed))
-		for i := range claimed {
-			ids[i] = claimed[i].ID
-			if err := s.exec(ctx, tx, claimOneSQLite, claimed[i].TenantID, claimed[i].ID, token); err != nil {
-				return err
-			}
-		}
-		list, err := tx.list(ids)
-		if err != nil {
-			return err
-		}
-		return s.exec(ctx, tx, insertClaimSQLite, token, claimed[0].TenantID, list, lease.Microseconds())
+	var claimed []Claimed
+	c := Claimed{Token: token}
+	var recipients, content []byte
+	var subject, text, html string
+	_, err = pgx.ForEachRow(rows, []any{&c.ID, &c.TenantID, &c.Attempts, &recipients, &c.ProfileVersion, &c.PauseCount, &subject, &text, &html, &content}, func() error {
+		claimed = append(claimed, c)
+		last := &claimed[len(claimed)-1]
+		return errors.Join(last.setRecipients(recipients), last.setContent(subject, text, html, content))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("store: claim: %w", err)
@@ -105,28 +81,103 @@ func (s *Store) claimSQLite(ctx context.Context, profileID, token string, lease 
 	return claimed, nil
 }
 
-// scanner is what rows of pgx and of database/sql have in common.
-type scanner interface {
-	Next() bool
-	Scan(dest ...any) error
-	Err() error
+func (c *Claimed) setRecipients(doc []byte) error {
+	c.Recipients = nil
+	if err := json.Unmarshal(doc, &c.Recipients); err != nil {
+		return fmt.Errorf("recipients of %s: %w", c.ID, err)
+	}
+	return nil
 }
 
-func scanClaimed(rows scanner, token string, claimed []Claimed) ([]Claimed, error) {
+func (c *Claimed) setContent(subject, text, html string, doc []byte) error {
+	c.Content = &mail.Content{}
+	if err := json.Unmarshal(doc, c.Content); err != nil {
+		return fmt.Errorf("content of %s: %w", c.ID, err)
+	}
+	c.Content.Subject, c.Content.Text, c.Content.HTML = subject, text, html
+	return nil
+}
+
+// claimSQLite keeps the one writer no longer than it must: contents are read when the claim is on disk.
+func (s *Store) claimSQLite(ctx context.Context, profileID, token string, lease time.Duration, n int) ([]Claimed, error) {
+	var claimed []Claimed
+	var ids any
+	err := s.Write(ctx, func(ctx context.Context, tx *Tx) error {
+		claimed = nil
+		for _, priority := range []mail.Priority{mail.PriorityOneOff, mail.PriorityBatch} {
+			if len(claimed) == n {
+				break
+			}
+			var err error
+			if claimed, err = s.pick(ctx, tx, claimed, profileID, priority, n); err != nil {
+				return err
+			}
+		}
+		if len(claimed) == 0 {
+			return nil
+		}
+		list := make([]string, len(claimed))
+		for i := range claimed {
+			c := &claimed[i]
+			c.Token, list[i] = token, c.ID
+			if err := s.exec(ctx, tx, claimOneSQLite, c.TenantID, c.ID, token); err != nil {
+				return err
+			}
+		}
+		var err error
+		if ids, err = tx.list(list); err != nil {
+			return err
+		}
+		return s.exec(ctx, tx, insertClaimSQLite, token, claimed[0].TenantID, ids, lease.Microseconds())
+	})
+	if err == nil && len(claimed) > 0 {
+		err = s.readContents(context.WithoutCancel(ctx), claimed, ids)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("store: claim: %w", err)
+	}
+	return claimed, nil
+}
+
+func (s *Store) pick(ctx context.Context, tx *Tx, claimed []Claimed, profileID string, priority mail.Priority, n int) ([]Claimed, error) {
+	rows, err := s.query(ctx, tx, pickSQLite, profileID, priority, n-len(claimed))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
 	for rows.Next() {
-		c := Claimed{Token: token, Content: &mail.Content{}}
-		var recipients, content []byte
-		err := rows.Scan(&c.ID, &c.TenantID, &c.Attempts, &recipients, &c.ProfileVersion, &c.PauseCount, &c.Content.Subject, &c.Content.Text, &c.Content.HTML, &content)
-		if err != nil {
-			return nil, fmt.Errorf("store: claim: %w", err)
+		var c Claimed
+		var recipients []byte
+		if err := rows.Scan(&c.ID, &c.TenantID, &c.Attempts, &recipients, &c.ProfileVersion, &c.PauseCount); err != nil {
+			return nil, err
 		}
-		if err := json.Unmarshal(recipients, &c.Recipients); err != nil {
-			return nil, fmt.Errorf("store: recipients of %s: %w", c.ID, err)
-		}
-		if err := json.Unmarshal(content, c.Content); err != nil {
-			return nil, fmt.Errorf("store: content of %s: %w", c.ID, err)
+		if err := c.setRecipients(recipients); err != nil {
+			return nil, err
 		}
 		claimed = append(claimed, c)
 	}
 	return claimed, rows.Err()
+}
+
+func (s *Store) readContents(ctx context.Context, claimed []Claimed, ids any) error {
+	byID := make(map[string]*Claimed, len(claimed))
+	for i := range claimed {
+		byID[claimed[i].ID] = &claimed[i]
+	}
+	rows, err := s.liteRead.QueryContext(ctx, contentsSQLite, claimed[0].TenantID, ids)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id, subject, text, html string
+		var content []byte
+		if err := rows.Scan(&id, &subject, &text, &html, &content); err != nil {
+			return err
+		}
+		if err := byID[id].setContent(subject, text, html, content); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
 }

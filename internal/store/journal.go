@@ -22,6 +22,7 @@ type Mark struct {
 // Settled is the outcome of a claim, to be recorded.
 type Settled struct {
 	MessageID, TenantID, Token string
+	Attempts                   int // counted before
 	mail.Settlement
 	// Attempt is recorded when the settlement is burnt.
 	Attempt AttemptDetail
@@ -44,35 +45,34 @@ const (
 	// process that made the hand-over, so it is proof. It is about an attempt that was counted and recorded already, and takes
 	// the place of that record; so does an entry that is written twice because the answer to its commit was lost.
 	// The wait until the next attempt counts from now by the database's clock.
-	settlePostgres = `WITH v AS (
-	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bool[], $8::bigint[], $9::bigint[], $10::text[], $11::text[], $12::text[])
-	AS v (id, token, status, not_before, recipients, code, burnt, started, finished, outcome, detail, tenant_id)
-), u AS (
-	UPDATE messages m SET status = v.status, phase = '', code = v.code, recipients = v.recipients,
+	settlePostgres = `UPDATE messages m SET status = v.status, phase = '', code = v.code, recipients = v.recipients,
 		not_before = CASE WHEN v.not_before > 0 THEN ` + nowPostgres + ` + v.not_before - v.finished ELSE m.not_before END,
-		attempts = m.attempts + (v.burnt AND m.status = 'sending')::int,
+		attempts = m.attempts + (v.attempt IS NOT NULL AND m.status = 'sending')::int, attempt = coalesce(v.attempt, m.attempt),
 		claim = CASE WHEN v.status = 'uncertain' THEN m.claim END,
 		sent_at = CASE WHEN v.status = 'sent' THEN v.finished END, updated_at = v.finished
-	FROM v WHERE m.tenant_id = v.tenant_id AND m.id = v.id AND m.claim = v.token AND m.status IN ('sending', 'uncertain')
-	RETURNING m.id, v.token, m.tenant_id, m.attempts
-), n AS (
-	INSERT INTO attempts (tenant_id, message_id, n, started_at, finished_at, outcome, detail)
-	SELECT u.tenant_id, u.id, u.attempts, v.started, v.finished, v.outcome, v.detail FROM u JOIN v ON v.id = u.id AND v.token = u.token WHERE v.burnt
-	ON CONFLICT (tenant_id, message_id, n) DO UPDATE SET started_at = excluded.started_at, finished_at = excluded.finished_at, outcome = excluded.outcome, detail = excluded.detail
-)
-SELECT tenant_id, id, token FROM u`
+	FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bigint[])
+	AS v (tenant_id, id, token, status, recipients, code, attempt, not_before, finished)
+	WHERE m.tenant_id = v.tenant_id AND m.id = v.id AND m.claim = v.token AND m.status IN ('sending', 'uncertain')
+	RETURNING m.tenant_id, m.id, v.token`
+	// The record of the attempt before makes room for the one that is about to be written.
+	keepAttemptPostgres = `INSERT INTO attempts (tenant_id, message_id, n, attempt)
+	SELECT m.tenant_id, m.id, m.attempts, m.attempt FROM unnest($1::text[], $2::text[], $3::text[]) AS v (tenant_id, id, token)
+	JOIN messages m ON m.tenant_id = v.tenant_id AND m.id = v.id WHERE m.claim = v.token AND m.status = 'sending' AND m.attempts > 0
+	ON CONFLICT DO NOTHING`
 	// A message that is claimed is sending. Saying so too would have PostgreSQL look through all that are sending.
 	markPostgres = `UPDATE messages m SET phase = 'committing' FROM unnest($1::text[], $2::text[], $3::text[]) AS v (tenant_id, id, token)
 	WHERE m.tenant_id = v.tenant_id AND m.id = v.id AND m.claim = v.token AND m.phase = 'claimed' RETURNING m.tenant_id, m.id, v.token`
 	endClaimsPostgres = `DELETE FROM claims WHERE token = ANY($1)`
 
-	settleSQLite = `UPDATE messages SET status = $3, phase = '', code = $6, recipients = $5,
-	not_before = CASE WHEN $4 > 0 THEN ` + nowSQLite + ` + $4 - $8 ELSE not_before END, attempts = attempts + CASE WHEN status = 'sending' THEN $7 ELSE 0 END,
-	claim = CASE WHEN $3 = 'uncertain' THEN claim END,
-	sent_at = CASE WHEN $3 = 'sent' THEN $8 END, updated_at = $8
-	WHERE tenant_id = $9 AND id = $1 AND claim = $2 AND status IN ('sending', 'uncertain') RETURNING attempts`
-	insertAttemptSQLite = `INSERT INTO attempts (tenant_id, message_id, n, started_at, finished_at, outcome, detail) VALUES ($1, $2, $3, $4, $5, $6, $7)
-	ON CONFLICT (tenant_id, message_id, n) DO UPDATE SET started_at = excluded.started_at, finished_at = excluded.finished_at, outcome = excluded.outcome, detail = excluded.detail`
+	settleSQLite = `UPDATE messages SET status = $4, phase = '', code = $6, recipients = $5,
+	not_before = CASE WHEN $8 > 0 THEN ` + nowSQLite + ` + $8 - $9 ELSE not_before END,
+	attempts = attempts + ($7 IS NOT NULL AND status = 'sending'), attempt = coalesce($7, attempt),
+	claim = CASE WHEN $4 = 'uncertain' THEN claim END,
+	sent_at = CASE WHEN $4 = 'sent' THEN $9 END, updated_at = $9
+	WHERE tenant_id = $1 AND id = $2 AND claim = $3 AND status IN ('sending', 'uncertain') RETURNING 1`
+	keepAttemptSQLite = `INSERT INTO attempts (tenant_id, message_id, n, attempt)
+	SELECT tenant_id, id, attempts, attempt FROM messages WHERE tenant_id = $1 AND id = $2 AND claim = $3 AND status = 'sending' AND attempts > 0
+	ON CONFLICT DO NOTHING`
 	markSQLite     = `UPDATE messages SET phase = 'committing' WHERE tenant_id = $1 AND id = $2 AND claim = $3 AND phase = 'claimed' RETURNING 1`
 	endClaimSQLite = `DELETE FROM claims WHERE token = $1`
 )
@@ -106,19 +106,25 @@ func (s *Store) Journal(ctx context.Context, marks []Mark, settled []Settled, en
 func (s *Store) journalPostgres(ctx context.Context, marks []Mark, settled []Settled, ended []string, j *Journaled) error {
 	var b pgx.Batch
 	if n := len(settled); n > 0 {
-		cols := newColumns(n)
-		notBefore, started, finished := make([]int64, n), make([]int64, n), make([]int64, n)
-		burnt := make([]bool, n)
+		cols, before := newColumns(n), newColumns(0)
+		notBefore, finished := make([]int64, n), make([]int64, n)
+		attempts := make([]*string, n)
 		for i := range settled {
 			o := &settled[i]
-			recipients, detail, err := o.encode()
+			recipients, attempt, err := o.encode()
 			if err != nil {
 				return err
 			}
-			cols.add(o.MessageID, o.Token, string(o.Status), recipients, o.Code, o.Outcome.String(), detail, o.TenantID)
-			notBefore[i], started[i], finished[i], burnt[i] = micros(o.NotBefore), micros(o.Started), micros(o.Ended), o.Burnt
+			cols.add(o.TenantID, o.MessageID, o.Token, string(o.Status), recipients, o.Code)
+			attempts[i], notBefore[i], finished[i] = attempt, micros(o.NotBefore), micros(o.Ended)
+			if o.keepsEarlier() {
+				before.add(o.TenantID, o.MessageID, o.Token)
+			}
 		}
-		b.Queue(settlePostgres, cols[0], cols[1], cols[2], notBefore, cols[3], cols[4], burnt, started, finished, cols[5], cols[6], cols[7]).Query(collect(j.Settled))
+		if len(before[0]) > 0 {
+			b.Queue(keepAttemptPostgres, before[0], before[1], before[2])
+		}
+		b.Queue(settlePostgres, cols[0], cols[1], cols[2], cols[3], cols[4], cols[5], attempts, notBefore, finished).Query(collect(j.Settled))
 	}
 	if n := len(marks); n > 0 {
 		cols := newColumns(n)
@@ -149,26 +155,22 @@ func collect(into map[Mark]bool) func(pgx.Rows) error {
 func (s *Store) journalSQLite(ctx context.Context, tx *Tx, marks []Mark, settled []Settled, ended []string, j *Journaled) error {
 	for i := range settled {
 		o := &settled[i]
-		recipients, detail, err := o.encode()
+		recipients, attempt, err := o.encode()
 		if err != nil {
 			return err
 		}
-		burnt := 0
-		if o.Burnt {
-			burnt = 1
+		if o.keepsEarlier() {
+			if err := s.exec(ctx, tx, keepAttemptSQLite, o.TenantID, o.MessageID, o.Token); err != nil {
+				return err
+			}
 		}
-		var n int
-		err = s.queryRow(ctx, tx, settleSQLite, o.MessageID, o.Token, string(o.Status), micros(o.NotBefore), recipients, o.Code, burnt, micros(o.Ended), o.TenantID).Scan(&n)
+		var one int
+		err = s.queryRow(ctx, tx, settleSQLite, o.TenantID, o.MessageID, o.Token, string(o.Status), recipients, o.Code, attempt, micros(o.NotBefore), micros(o.Ended)).Scan(&one)
 		if errors.Is(err, sql.ErrNoRows) {
 			continue
 		}
 		if err != nil {
 			return err
-		}
-		if o.Burnt {
-			if err := s.exec(ctx, tx, insertAttemptSQLite, o.TenantID, o.MessageID, n, micros(o.Started), micros(o.Ended), o.Outcome.String(), detail); err != nil {
-				return err
-			}
 		}
 		j.Settled[o.Claim()] = true
 	}
@@ -191,14 +193,27 @@ func (s *Store) journalSQLite(ctx context.Context, tx *Tx, marks []Mark, settled
 	return nil
 }
 
-func (o *Settled) encode() (recipients, detail string, err error) {
+// keepsEarlier says that there is an attempt before the one that is to be recorded.
+func (o *Settled) keepsEarlier() bool { return o.Burnt && o.Attempts > 0 }
+
+// encode gives the JSON of the recipients and of the attempt, nil when none is to be recorded.
+func (o *Settled) encode() (recipients string, attempt *string, err error) {
 	r, err := json.Marshal(o.Recipients)
-	if err != nil {
-		return "", "", err
+	if err != nil || !o.Burnt {
+		return string(r), nil, err
 	}
-	d, err := json.Marshal(o.Attempt)
+	a, err := json.Marshal(attemptRecord{micros(o.Started), micros(o.Ended), o.Outcome, o.Attempt})
 	if err != nil {
-		return "", "", err
+		return "", nil, err
 	}
-	return string(r), string(d), nil
+	doc := string(a)
+	return string(r), &doc, nil
+}
+
+// attemptRecord is an attempt as it is stored.
+type attemptRecord struct {
+	Started  int64         `json:"started"`
+	Finished int64         `json:"finished"`
+	Outcome  mail.Outcome  `json:"outcome"`
+	Detail   AttemptDetail `json:"detail"`
 }

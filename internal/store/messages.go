@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -134,38 +135,36 @@ func (s *Store) MessageContent(ctx context.Context, tenantID, id string) (*mail.
 }
 
 type attemptRow struct {
-	MessageID             string
-	N                     int
-	StartedAt, FinishedAt int64
-	Outcome, Detail       string
+	N       int
+	Attempt *string
 }
+
+// attemptsOf is the earlier attempts and then the latest one, which is null when there was none yet.
+const attemptsOf = `SELECT n, attempt FROM attempts WHERE tenant_id = @tenant AND message_id = @id
+UNION ALL SELECT attempts, attempt FROM messages WHERE tenant_id = @tenant AND id = @id ORDER BY 1`
 
 // Attempts lists a message's attempts, oldest first.
 func (s *Store) Attempts(ctx context.Context, tenantID, id string) ([]Attempt, error) {
 	var rows []attemptRow
-	err := s.ro.WithContext(ctx).Table("attempts").Where("tenant_id = ? AND message_id = ?", tenantID, id).Order("n").Find(&rows).Error
+	err := s.ro.WithContext(ctx).Raw(attemptsOf, sql.Named("tenant", tenantID), sql.Named("id", id)).Scan(&rows).Error
 	if err != nil {
 		return nil, failed("attempts", err)
 	}
 	if len(rows) == 0 {
-		// Either it was not tried yet, or it is not this tenant's.
-		var n int64
-		if err := s.ro.WithContext(ctx).Table("messages").Where("tenant_id = ? AND id = ?", tenantID, id).Count(&n).Error; err != nil {
-			return nil, failed("attempts", err)
-		}
-		if n == 0 {
-			return nil, ErrNotFound
-		}
+		return nil, ErrNotFound
 	}
-	attempts := make([]Attempt, len(rows))
-	for i, r := range rows {
-		attempts[i] = Attempt{MessageID: r.MessageID, N: r.N, StartedAt: fromMicros(r.StartedAt), FinishedAt: fromMicros(r.FinishedAt)}
-		if err := json.Unmarshal([]byte(r.Detail), &attempts[i].Detail); err != nil {
+	attempts := make([]Attempt, 0, len(rows))
+	for _, r := range rows {
+		if r.Attempt == nil {
+			continue
+		}
+		var a attemptRecord
+		if err := json.Unmarshal([]byte(*r.Attempt), &a); err != nil {
 			return nil, fmt.Errorf("store: attempt %d of %s: %w", r.N, id, err)
 		}
-		if err := attempts[i].Outcome.UnmarshalText([]byte(r.Outcome)); err != nil {
-			return nil, fmt.Errorf("store: attempt %d of %s: %w", r.N, id, err)
-		}
+		attempts = append(attempts, Attempt{
+			MessageID: id, N: r.N, StartedAt: fromMicros(a.Started), FinishedAt: fromMicros(a.Finished), Outcome: a.Outcome, Detail: a.Detail,
+		})
 	}
 	return attempts, nil
 }

@@ -267,7 +267,8 @@ func (s *Store) writeLite(ctx context.Context, fn func(ctx context.Context, tx *
 		return fmt.Errorf("store: begin: %w", err)
 	}
 	defer tx.Rollback()
-	if err := fn(ctx, &Tx{SQL: tx}); err != nil {
+	// A statement that can be canceled costs a goroutine. The transaction still ends with ctx.
+	if err := fn(context.WithoutCancel(ctx), &Tx{SQL: tx}); err != nil {
 		return err
 	}
 	if err := tx.Commit(); err != nil {

@@ -13,11 +13,11 @@ type prepared struct {
 	stmts map[string]*sql.Stmt
 }
 
-// deliverySQLite lists every statement that exec and queryRow may be given. They are compiled together before the first
+// deliverySQLite lists every statement that exec, query and queryRow may be given. They are compiled together before the first
 // transaction: inside one, its connection is the only one there is.
 var deliverySQLite = []string{
 	insertJobSQLite, insertMessageSQLite, insertContentSQLite,
-	markSQLite, settleSQLite, insertAttemptSQLite, claimOneSQLite, insertClaimSQLite, endClaimSQLite,
+	markSQLite, settleSQLite, keepAttemptSQLite, pickSQLite, claimOneSQLite, insertClaimSQLite, endClaimSQLite,
 	saveRecordSQLite, insertBlob, insertChunk, insertAttachment,
 }
 
@@ -46,6 +46,11 @@ func (s *Store) prepareDelivery(ctx context.Context) error {
 func (s *Store) exec(ctx context.Context, tx *Tx, query string, args ...any) error {
 	_, err := tx.SQL.StmtContext(ctx, s.prepared.stmts[query]).ExecContext(ctx, args...)
 	return err
+}
+
+// query runs one of deliverySQLite that answers rows.
+func (s *Store) query(ctx context.Context, tx *Tx, query string, args ...any) (*sql.Rows, error) {
+	return tx.SQL.StmtContext(ctx, s.prepared.stmts[query]).QueryContext(ctx, args...)
 }
 
 // queryRow runs one of deliverySQLite that answers a row.

@@ -93,6 +93,13 @@ func (s *Store) Expire(ctx context.Context, l Lost, to mail.Settlement, now time
 	})
 }
 
+// scanner is what rows of pgx and of database/sql have in common.
+type scanner interface {
+	Next() bool
+	Scan(dest ...any) error
+	Err() error
+}
+
 func (s *Store) lost(ctx context.Context, postgres, sqlite string) ([]Lost, error) {
 	var rows scanner
 	if s.pg != nil {

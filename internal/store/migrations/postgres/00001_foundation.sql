@@ -132,7 +132,8 @@ CREATE TABLE messages (
     not_before  bigint NOT NULL,
     expires_at  bigint NOT NULL,
     claim       text COLLATE "C", -- the token that fences its writers; kept while uncertain
-    attempts    integer NOT NULL DEFAULT 0,
+    attempts    integer NOT NULL DEFAULT 0, -- counted so far
+    attempt     text, -- JSON of the latest of them; most mails never have another
     recipients  text NOT NULL, -- JSON of []mail.Recipient
     code        text NOT NULL DEFAULT '', -- of the last verdict
     delivery    text NOT NULL DEFAULT 'unknown',
@@ -170,14 +171,12 @@ CREATE TABLE message_contents (
 ) WITH (toast_tuple_target = 8160);
 CREATE INDEX message_contents_by_external_id ON message_contents (tenant_id, external_id) WHERE external_id IS NOT NULL;
 
+-- Earlier attempts: all but the latest, which is in the message's row.
 CREATE TABLE attempts (
-    tenant_id   text COLLATE "C" NOT NULL,
-    message_id  text COLLATE "C" NOT NULL,
-    n           integer NOT NULL,
-    started_at  bigint NOT NULL,
-    finished_at bigint NOT NULL,
-    outcome     text NOT NULL,
-    detail      text NOT NULL, -- JSON of store.AttemptDetail
+    tenant_id  text COLLATE "C" NOT NULL,
+    message_id text COLLATE "C" NOT NULL,
+    n          integer NOT NULL, -- from 1
+    attempt    text NOT NULL,    -- JSON as in messages
     PRIMARY KEY (tenant_id, message_id, n),
     FOREIGN KEY (tenant_id, message_id) REFERENCES messages (tenant_id, id)
 );

@@ -132,7 +132,8 @@ CREATE TABLE messages (
     not_before  integer NOT NULL,
     expires_at  integer NOT NULL,
     claim       text, -- the token that fences its writers; kept while uncertain
-    attempts    integer NOT NULL DEFAULT 0,
+    attempts    integer NOT NULL DEFAULT 0, -- counted so far
+    attempt     text, -- JSON of the latest of them; most mails never have another
     recipients  text NOT NULL, -- JSON of []mail.Recipient
     code        text NOT NULL DEFAULT '', -- of the last verdict
     delivery    text NOT NULL DEFAULT 'unknown',
@@ -153,7 +154,7 @@ CREATE TABLE claims (
     tenant_id   text NOT NULL REFERENCES tenants (id),
     messages    text NOT NULL, -- JSON array of ids
     lease_until integer NOT NULL
-);
+) WITHOUT ROWID;
 
 -- What was asked and composed: written once, never changed.
 CREATE TABLE message_contents (
@@ -170,17 +171,15 @@ CREATE TABLE message_contents (
 );
 CREATE INDEX message_contents_by_external_id ON message_contents (tenant_id, external_id) WHERE external_id IS NOT NULL;
 
+-- Earlier attempts: all but the latest, which is in the message's row.
 CREATE TABLE attempts (
-    tenant_id   text NOT NULL,
-    message_id  text NOT NULL,
-    n           integer NOT NULL,
-    started_at  integer NOT NULL,
-    finished_at integer NOT NULL,
-    outcome     text NOT NULL,
-    detail      text NOT NULL, -- JSON of store.AttemptDetail
+    tenant_id  text NOT NULL,
+    message_id text NOT NULL,
+    n          integer NOT NULL, -- from 1
+    attempt    text NOT NULL,    -- JSON as in messages
     PRIMARY KEY (tenant_id, message_id, n),
     FOREIGN KEY (tenant_id, message_id) REFERENCES messages (tenant_id, id)
-);
+) WITHOUT ROWID;
 
 -- A lane is the right to hold one connection of a profile. awake: 0 asleep, 1 a wake-up is on its way or the lane works,
 -- 2 likewise and the wake-up was made with the priority of a one-off mail.
