@@ -164,7 +164,7 @@ func (s *Store) readContents(ctx context.Context, claimed []Claimed, ids any) er
 	for i := range claimed {
 		byID[claimed[i].ID] = &claimed[i]
 	}
-	rows, err := s.liteRead.QueryContext(ctx, contentsSQLite, claimed[0].TenantID, ids)
+	rows, err := s.prepared.contents.QueryContext(ctx, claimed[0].TenantID, ids)
 	if err != nil {
 		return err
 	}

@@ -81,18 +81,21 @@ const (
 // then. A nil error means that they are on disk.
 func (s *Store) Journal(ctx context.Context, marks []Mark, settled []Settled, ended []string) (Journaled, error) {
 	j := Journaled{Marked: make(map[Mark]bool, len(marks)), Settled: make(map[Mark]bool, len(settled))}
-	var err error
+	outcomes, err := encodeOutcomes(settled)
+	if err != nil {
+		return Journaled{}, fmt.Errorf("store: journal: %w", err)
+	}
 	if s.pg != nil {
 		err = again(ctx, func() error {
 			clear(j.Marked)
 			clear(j.Settled)
-			return s.journalPostgres(ctx, marks, settled, ended, &j)
+			return s.journalPostgres(ctx, marks, outcomes, ended, &j)
 		})
 	} else {
 		err = s.Write(ctx, func(ctx context.Context, tx *Tx) error {
 			clear(j.Marked)
 			clear(j.Settled)
-			return s.journalSQLite(ctx, tx, marks, settled, ended, &j)
+			return s.journalSQLite(ctx, tx, marks, outcomes, ended, &j)
 		})
 	}
 	if err != nil {
@@ -103,20 +106,16 @@ func (s *Store) Journal(ctx context.Context, marks []Mark, settled []Settled, en
 
 // journalPostgres sends the statements in one pipeline with one sync, which PostgreSQL runs as one transaction: one round
 // trip, commit included.
-func (s *Store) journalPostgres(ctx context.Context, marks []Mark, settled []Settled, ended []string, j *Journaled) error {
+func (s *Store) journalPostgres(ctx context.Context, marks []Mark, outcomes []outcome, ended []string, j *Journaled) error {
 	var b pgx.Batch
-	if n := len(settled); n > 0 {
+	if n := len(outcomes); n > 0 {
 		cols, before := newColumns(n), newColumns(0)
 		notBefore, finished := make([]int64, n), make([]int64, n)
 		attempts := make([]*string, n)
-		for i := range settled {
-			o := &settled[i]
-			recipients, attempt, err := o.encode()
-			if err != nil {
-				return err
-			}
-			cols.add(o.TenantID, o.MessageID, o.Token, string(o.Status), recipients, o.Code)
-			attempts[i], notBefore[i], finished[i] = attempt, micros(o.NotBefore), micros(o.Ended)
+		for i := range outcomes {
+			o := &outcomes[i]
+			cols.add(o.TenantID, o.MessageID, o.Token, string(o.Status), o.recipients, o.Code)
+			attempts[i], notBefore[i], finished[i] = o.attempt, micros(o.NotBefore), micros(o.Ended)
 			if o.keepsEarlier() {
 				before.add(o.TenantID, o.MessageID, o.Token)
 			}
@@ -152,20 +151,16 @@ func collect(into map[Mark]bool) func(pgx.Rows) error {
 	}
 }
 
-func (s *Store) journalSQLite(ctx context.Context, tx *Tx, marks []Mark, settled []Settled, ended []string, j *Journaled) error {
-	for i := range settled {
-		o := &settled[i]
-		recipients, attempt, err := o.encode()
-		if err != nil {
-			return err
-		}
+func (s *Store) journalSQLite(ctx context.Context, tx *Tx, marks []Mark, outcomes []outcome, ended []string, j *Journaled) error {
+	for i := range outcomes {
+		o := &outcomes[i]
 		if o.keepsEarlier() {
 			if err := s.exec(ctx, tx, keepAttemptSQLite, o.TenantID, o.MessageID, o.Token); err != nil {
 				return err
 			}
 		}
 		var one int
-		err = s.queryRow(ctx, tx, settleSQLite, o.TenantID, o.MessageID, o.Token, string(o.Status), recipients, o.Code, attempt, micros(o.NotBefore), micros(o.Ended)).Scan(&one)
+		err := s.queryRow(ctx, tx, settleSQLite, o.TenantID, o.MessageID, o.Token, string(o.Status), o.recipients, o.Code, o.attempt, micros(o.NotBefore), micros(o.Ended)).Scan(&one)
 		if errors.Is(err, sql.ErrNoRows) {
 			continue
 		}
@@ -196,18 +191,33 @@ func (s *Store) journalSQLite(ctx context.Context, tx *Tx, marks []Mark, settled
 // keepsEarlier says that there is an attempt before the one that is to be recorded.
 func (o *Settled) keepsEarlier() bool { return o.Burnt && o.Attempts > 0 }
 
-// encode gives the JSON of the recipients and of the attempt, nil when none is to be recorded.
-func (o *Settled) encode() (recipients string, attempt *string, err error) {
-	r, err := json.Marshal(o.Recipients)
-	if err != nil || !o.Burnt {
-		return string(r), nil, err
+// outcome is a Settled with its JSON.
+type outcome struct {
+	*Settled
+	recipients string
+	attempt    *string // nil when none is to be recorded
+}
+
+func encodeOutcomes(settled []Settled) ([]outcome, error) {
+	outcomes := make([]outcome, len(settled))
+	for i := range settled {
+		o := &settled[i]
+		recipients, err := json.Marshal(o.Recipients)
+		if err != nil {
+			return nil, err
+		}
+		outcomes[i] = outcome{o, string(recipients), nil}
+		if !o.Burnt {
+			continue
+		}
+		attempt, err := json.Marshal(attemptRecord{micros(o.Started), micros(o.Ended), o.Outcome, o.Attempt})
+		if err != nil {
+			return nil, err
+		}
+		doc := string(attempt)
+		outcomes[i].attempt = &doc
 	}
-	a, err := json.Marshal(attemptRecord{micros(o.Started), micros(o.Ended), o.Outcome, o.Attempt})
-	if err != nil {
-		return "", nil, err
-	}
-	doc := string(a)
-	return string(r), &doc, nil
+	return outcomes, nil
 }
 
 // attemptRecord is an attempt as it is stored.

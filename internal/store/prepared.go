@@ -7,10 +7,12 @@ import (
 	"sync"
 )
 
-// prepared keeps the SQLite statements of the delivery path, compiled once on the one write connection.
+// prepared keeps the SQLite statements of the delivery path, compiled once on the one write connection, and the one that the
+// readers run for it.
 type prepared struct {
-	mu    sync.Mutex
-	stmts map[string]*sql.Stmt
+	mu       sync.Mutex
+	stmts    map[string]*sql.Stmt
+	contents *sql.Stmt
 }
 
 // deliverySQLite lists every statement that exec, query and queryRow may be given. They are compiled together before the first
@@ -38,7 +40,14 @@ func (s *Store) prepareDelivery(ctx context.Context) error {
 		}
 		stmts[query] = st
 	}
-	s.prepared.stmts = stmts
+	contents, err := s.liteRead.PrepareContext(ctx, contentsSQLite)
+	if err != nil {
+		for _, st := range stmts {
+			st.Close()
+		}
+		return fmt.Errorf("store: prepare: %w", err)
+	}
+	s.prepared.stmts, s.prepared.contents = stmts, contents
 	return nil
 }
 
