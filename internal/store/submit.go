@@ -128,6 +128,10 @@ AS u (id, tenant, job, profile, priority, not_before, expires, recipients, creat
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])`
 )
 
+// manyRows is from how many rows on contents go by COPY: it streams them, where a statement's parameters are built in memory
+// whole, and costs one round trip more.
+const manyRows = 100
+
 func insertSubmissionsPostgres(ctx context.Context, tx pgx.Tx, subs []*Submission) error {
 	n := 0
 	for _, s := range subs {
@@ -139,8 +143,7 @@ func insertSubmissionsPostgres(ctx context.Context, tx pgx.Tx, subs []*Submissio
 	msgs := newColumns(n)
 	priority := make([]int16, 0, n)
 	var notBefore, expires, created = make([]int64, 0, n), make([]int64, 0, n), make([]int64, 0, n)
-	contents := newColumns(n)
-	externalIDs := make([]*string, 0, n)
+	var contents []contentRow
 	jobCreated := make([]int64, 0, len(subs))
 	for _, s := range subs {
 		jobs.add(s.job.id, s.TenantID, s.job.purpose, s.ProfileID, s.job.detail, s.job.createdBy)
@@ -149,18 +152,48 @@ func insertSubmissionsPostgres(ctx context.Context, tx pgx.Tx, subs []*Submissio
 			r := &s.rows[i]
 			msgs.add(r.id, s.TenantID, s.job.id, s.ProfileID, r.recipients)
 			priority, notBefore, expires, created = append(priority, r.priority), append(notBefore, r.notBefore), append(expires, r.expiresAt), append(created, r.createdAt)
-			contents.add(r.id, s.TenantID, r.subject, r.bodyText, r.bodyHTML, r.content, r.detail)
-			externalIDs = append(externalIDs, r.externalID)
+			contents = append(contents, contentRow{s.TenantID, r})
 		}
 	}
 	var b pgx.Batch
 	b.Queue(insertJobsPostgres, jobs[0], jobs[1], jobs[2], jobs[3], total, jobs[4], sendAt, jobs[5], jobCreated)
 	b.Queue(insertMessagesPostgres, msgs[0], msgs[1], msgs[2], msgs[3], priority, notBefore, expires, msgs[4], created)
-	b.Queue(insertContentsPostgres, contents[0], contents[1], contents[2], contents[3], contents[4], contents[5], contents[6], externalIDs)
-	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
+	if n < manyRows {
+		queueContents(&b, contents)
+	}
+	err := tx.SendBatch(ctx, &b).Close()
+	if err == nil && n >= manyRows {
+		err = copyContents(ctx, tx, contents)
+	}
+	if err != nil {
 		return fmt.Errorf("store: insert submissions: %w", err)
 	}
 	return nil
+}
+
+type contentRow struct {
+	tenantID string
+	*messageRow
+}
+
+func queueContents(b *pgx.Batch, rows []contentRow) {
+	cols := newColumns(len(rows))
+	externalIDs := make([]*string, len(rows))
+	for i, r := range rows {
+		cols.add(r.id, r.tenantID, r.subject, r.bodyText, r.bodyHTML, r.content, r.detail)
+		externalIDs[i] = r.externalID
+	}
+	b.Queue(insertContentsPostgres, cols[0], cols[1], cols[2], cols[3], cols[4], cols[5], cols[6], externalIDs)
+}
+
+func copyContents(ctx context.Context, tx pgx.Tx, rows []contentRow) error {
+	_, err := tx.CopyFrom(ctx, pgx.Identifier{"message_contents"},
+		[]string{"message_id", "tenant_id", "subject", "body_text", "body_html", "content", "detail", "external_id"},
+		pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
+			r := rows[i]
+			return []any{r.id, r.tenantID, r.subject, r.bodyText, r.bodyHTML, r.content, r.detail, r.externalID}, nil
+		}))
+	return err
 }
 
 // columns gathers rows of text as the columns that unnest wants.
