@@ -84,10 +84,16 @@ func (t *Transport) account(ctx context.Context, p *mail.Profile, token *string)
 				Email    string `json:"email"`
 				Verified bool   `json:"email_verified"`
 			}
-			if err := json.Unmarshal(x.body, &info); err != nil || info.Email == "" || !info.Verified {
-				return "", &transport.Error{Err: errors.New("gmail: userinfo has no verified address"), Verdict: mail.Verdict{
-					Outcome: permanent, Scope: mail.ScopeProfile, Code: CodeScopeMissing, Step: stepSender,
-				}}
+			failure := mail.Verdict{Outcome: permanent, Scope: mail.ScopeProfile, Code: CodeScopeMissing, Step: stepSender}
+			err := json.Unmarshal(x.body, &info)
+			switch {
+			case err != nil:
+				failure.Outcome, failure.Code = temporary, CodeProtocolError
+			case info.Email == "" || !info.Verified:
+				err = errors.New("gmail: userinfo has no verified address")
+			}
+			if err != nil {
+				return "", &transport.Error{Verdict: failure, Err: err}
 			}
 			return info.Email, nil
 		}

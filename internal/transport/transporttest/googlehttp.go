@@ -86,8 +86,8 @@ func apiError(w http.ResponseWriter, status int, reason, message string) {
 }
 
 // oauthError is an error of OAuth (RFC 6749 section 5.2).
-func oauthError(w http.ResponseWriter, status int, code, description string) {
-	answer(w, status, map[string]string{"error": code, "error_description": description})
+func oauthError(w http.ResponseWriter, status int, name, description string) {
+	answer(w, status, map[string]string{"error": name, "error_description": description})
 }
 
 // cuttingListener makes connections that end after so many bytes.
