@@ -30,6 +30,7 @@ type Profile struct {
 
 	Transport string // name in the transport registry: "smtp", "sandbox"
 	SMTP      *SMTPSettings
+	Gmail     *GmailSettings
 
 	MaxConnections int // across all machines; 1..50
 
