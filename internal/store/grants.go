@@ -258,33 +258,36 @@ func (s *Store) OthersConnected(ctx context.Context, clientID, address, profileI
 	return found, failed("grants of an account", err)
 }
 
-// GrantsToCheck gives connected grants that Google was last asked about before a time, the longest ago first.
-func (s *Store) GrantsToCheck(ctx context.Context, before time.Time, limit int) ([]*Grant, error) {
-	return s.grants(s.ro.WithContext(ctx).Where("state = 'connected' AND checked_at < ?", micros(before)).Order("checked_at").Limit(limit))
+// GrantsToCheck gives connected grants that Google was last asked about before a time, a page of them: those of profiles after an id.
+func (s *Store) GrantsToCheck(ctx context.Context, before time.Time, after string) ([]*Grant, error) {
+	return s.grants(s.ro.WithContext(ctx).Where("state = 'connected' AND checked_at < ? AND profile_id > ?", micros(before), after).Order("profile_id"))
 }
 
-// GrantsToRevoke gives grants whose refresh token waits to be revoked at Google.
-func (s *Store) GrantsToRevoke(ctx context.Context, limit int) ([]*Grant, error) {
-	return s.grants(s.ro.WithContext(ctx).Where("state = 'revoking'").Order("since").Limit(limit))
+// GrantsToRevoke gives a page of the grants whose refresh token waits to be revoked at Google, the longest ago first.
+func (s *Store) GrantsToRevoke(ctx context.Context) ([]*Grant, error) {
+	return s.grants(s.ro.WithContext(ctx).Where("state = 'revoking'").Order("since"))
 }
 
-// ConnectedGrants gives every connected grant, a page at a time: those of profiles after an id, in its order.
+// ConnectedGrants gives every connected grant, a page of them: those of profiles after an id.
 func (s *Store) ConnectedGrants(ctx context.Context, after string) ([]*Grant, error) {
-	return s.grants(s.ro.WithContext(ctx).Where("state = 'connected' AND profile_id > ?", after).Order("profile_id").Limit(MaxPage))
+	return s.grants(s.ro.WithContext(ctx).Where("state = 'connected' AND profile_id > ?", after).Order("profile_id"))
 }
 
+// grants reads a page. Those that the keyset does not open are left out: nothing can be done with them.
 func (s *Store) grants(q *gorm.DB) ([]*Grant, error) {
 	var rows []grantRow
-	if err := q.Find(&rows).Error; err != nil {
+	if err := q.Limit(MaxPage).Find(&rows).Error; err != nil {
 		return nil, failed("grants", err)
 	}
 	out := make([]*Grant, 0, len(rows))
 	for i := range rows {
 		g, err := s.openGrant(&rows[i])
-		if err != nil && !errors.Is(err, ErrSealed) {
+		switch {
+		case err == nil:
+			out = append(out, g)
+		case !errors.Is(err, ErrSealed):
 			return nil, err
 		}
-		out = append(out, g)
 	}
 	return out, nil
 }

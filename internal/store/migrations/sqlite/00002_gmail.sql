@@ -23,8 +23,8 @@ CREATE TABLE gmail_grants (
     UNIQUE (tenant_id, profile_id),
     FOREIGN KEY (tenant_id, profile_id) REFERENCES sender_profiles (tenant_id, id)
 );
-CREATE INDEX gmail_grants_by_check ON gmail_grants (checked_at, profile_id) WHERE state = 'connected';
-CREATE INDEX gmail_grants_revoking ON gmail_grants (profile_id) WHERE state = 'revoking';
+CREATE INDEX gmail_grants_connected ON gmail_grants (profile_id) WHERE state = 'connected';
+CREATE INDEX gmail_grants_revoking ON gmail_grants (since) WHERE state = 'revoking';
 CREATE INDEX gmail_grants_by_client ON gmail_grants (client, profile_id);
 
 -- A consent that was asked for. Secrets that travel through the browser are kept as SHA-256.
