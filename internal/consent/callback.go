@@ -15,7 +15,7 @@ import (
 // Finish is the callback page: the browser is back from Google with a query. When the page has no Code the profile is connected and its
 // waiting mail goes out; otherwise nothing of the consent is left. An error is our own trouble.
 func (s *Service) Finish(ctx context.Context, query url.Values, browser string) (Page, error) {
-	state := query.Get("state")
+	state := param(query, "state")
 	if len(state) != len(secret()) {
 		return Page{Code: codeUnknown}, nil
 	}
@@ -31,7 +31,7 @@ func (s *Service) Finish(ctx context.Context, query url.Values, browser string) 
 	}
 	if c.Outcome == "" && (c.BrowserHash == nil || subtle.ConstantTimeCompare(c.BrowserHash, hash(browser)) != 1) {
 		// Somebody has a state that is not his. It is good for nobody from now on, and he learns nothing of whose it is.
-		return Page{Language: c.Language, Code: codeOtherBrowser}, s.store.EndConsent(ctx, c, codeOtherBrowser)
+		return Page{Language: c.Language, Code: CodeOtherBrowser}, s.store.EndConsent(ctx, c, CodeOtherBrowser, nil)
 	}
 	a, err := s.about(ctx, c, browser)
 	if err != nil {
@@ -39,7 +39,7 @@ func (s *Service) Finish(ctx context.Context, query url.Values, browser string) 
 	}
 	if a.page.Code != "" {
 		if c.Outcome == "" {
-			err = s.store.EndConsent(ctx, c, a.page.Code)
+			err = s.store.EndConsent(ctx, c, a.page.Code, a.page.Params)
 		}
 		return a.page, err
 	}
@@ -51,18 +51,27 @@ func (s *Service) Finish(ctx context.Context, query url.Values, browser string) 
 	}
 	if err := s.connect(ctx, &a, query); err != nil {
 		// The browser may be gone, the trace must not be.
-		return a.page, errors.Join(err, s.store.EndConsent(context.WithoutCancel(ctx), c, codeInternal))
+		return a.page, errors.Join(err, s.store.EndConsent(context.WithoutCancel(ctx), c, codeInternal, nil))
 	}
 	if a.page.Code == "" {
 		return a.page, nil
 	}
-	return a.page, s.store.EndConsent(context.WithoutCancel(ctx), c, a.page.Code)
+	return a.page, s.store.EndConsent(context.WithoutCancel(ctx), c, a.page.Code, a.page.Params)
+}
+
+// param is a parameter that is there once; "" otherwise.
+func param(query url.Values, name string) string {
+	values := query[name]
+	if len(values) != 1 {
+		return ""
+	}
+	return values[0]
 }
 
 // connect turns the query into a grant, or says in the page why not.
 func (s *Service) connect(ctx context.Context, a *asked, query url.Values) error {
 	page := &a.page
-	if e := clean(query.Get("error")); e != "" {
+	if e := clean(param(query, "error")); e != "" {
 		page.Code = codeGoogleRefused
 		if e == "access_denied" {
 			page.Code = codeDenied
@@ -70,12 +79,12 @@ func (s *Service) connect(ctx context.Context, a *asked, query url.Values) error
 		page.Cause = errors.New("Google's consent page answered " + e)
 		return nil
 	}
-	code := query.Get("code")
-	if code == "" || len(code) > 2000 || a.consent.Verifier == "" {
+	grant := param(query, "code") // the authorization code (RFC 6749 section 4.1.2)
+	if grant == "" || len(grant) > 2000 || a.consent.Verifier == "" {
 		page.Code = codeGoogleRefused
 		return nil
 	}
-	got, err := s.exchange(ctx, a.client, code, a.consent.Verifier)
+	got, err := s.exchange(ctx, a.client, grant, a.consent.Verifier)
 	if err != nil {
 		page.Cause = err
 		page.failed(err, a.client.Name)
@@ -115,7 +124,7 @@ func (p *Page) failed(err error, client string) {
 	errors.As(err, &e) // exchange gives no other
 	switch {
 	case e == nil || e.grade == weather:
-		p.Code = codeGoogleDown
+		p.Code = CodeGoogleDown
 	case e.grade == deadClient:
 		p.Code, p.Params = codeClientRefused, map[string]string{"client": client}
 	default:

@@ -3,20 +3,19 @@ package consent
 // Codes of what goes wrong; each has texts in four languages. After each the names of its params, if any.
 const (
 	// Asking for a consent.
-	codeNotGmail           = "gmail_profile_required" // the profile's transport is another
-	codeNotSetUp           = "gmail_not_set_up"       // no OAuth client takes consents
-	codeClientUnknown      = "gmail_client_unknown"   // client
-	codeClientRetired      = "gmail_client_retired"   // client; no new consents. Of a connected profile: what to do
-	codeReturnURLForbidden = "return_url_not_allowed"
+	codeNotGmail      = "gmail_profile_required" // the profile's transport is another
+	codeNotSetUp      = "gmail_not_set_up"       // no OAuth client takes consents
+	codeClientUnknown = "gmail_client_unknown"   // client
+	codeClientRetired = "gmail_client_retired"   // client; no new consents. Of a connected profile: what to do
 
 	// The pages.
 	codeUnknown        = "consent_unknown"       // no such ticket or state
 	codeExpired        = "consent_expired"       //
 	codeUsed           = "consent_used"          //
-	codeOtherBrowser   = "consent_other_browser" //
+	CodeOtherBrowser   = "consent_other_browser" //
 	codeDenied         = "consent_denied"        // the person said no
 	codeGoogleRefused  = "consent_google_refused"
-	codeGoogleDown     = "consent_google_unreachable"
+	CodeGoogleDown     = "consent_google_unreachable"
 	codeClientRefused  = "consent_client_refused" // client; Google does not take its id or secret
 	codeScopeMissing   = "consent_scope_missing"  // an unticked box
 	codeOtherAccount   = "consent_other_account"  // account, wanted

@@ -79,10 +79,10 @@ func (s *Service) oauth(c *Client) *oauth2.Config {
 }
 
 // exchange turns the code of a callback into tokens.
-func (s *Service) exchange(ctx context.Context, c *Client, code string, verifier mail.Secret) (*answered, error) {
+func (s *Service) exchange(ctx context.Context, c *Client, authorization string, verifier mail.Secret) (*answered, error) {
 	ctx, cancel := context.WithTimeout(context.WithValue(ctx, oauth2.HTTPClient, s.http), s.timeout)
 	defer cancel()
-	t, err := s.oauth(c).Exchange(ctx, code, oauth2.VerifierOption(string(verifier)))
+	t, err := s.oauth(c).Exchange(ctx, authorization, oauth2.VerifierOption(string(verifier)))
 	return read(t, err)
 }
 
@@ -138,14 +138,14 @@ func classify(err error) *tokenError {
 }
 
 // clean keeps what an OAuth error code is made of (RFC 6749 section 5.2), at most 60 bytes.
-func clean(code string) string {
-	code = strings.Map(func(r rune) rune {
+func clean(name string) string {
+	name = strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-' || r == '.' {
 			return r
 		}
 		return -1
-	}, code)
-	return code[:min(len(code), 60)]
+	}, name)
+	return name[:min(len(name), 60)]
 }
 
 // revoke ends a token at Google, and with it the account's whole consent to the client

@@ -52,14 +52,17 @@ func NewBrowser() string { return secret() }
 // GoodBrowser says whether a cookie's value can be one of NewBrowser.
 func GoodBrowser(cookie string) bool { return len(cookie) == len(secret()) }
 
+// ErrReturnURL is a Request whose ReturnURL is not on the list.
+var ErrReturnURL = errors.New("consent: the return URL is not on the list")
+
 // Begin makes the address that a person opens to connect the profile. An earlier one of the profile is good no more. The error is a
-// *Refusal when the profile or the set-up does not allow it.
+// *Refusal when the profile or the set-up does not allow it, or ErrReturnURL.
 func (s *Service) Begin(ctx context.Context, p *mail.Profile, r Request) (*Start, error) {
 	if p.Transport != "gmail" {
 		return nil, refuse(codeNotGmail)
 	}
 	if r.ReturnURL != "" && !s.returnable(r.ReturnURL) {
-		return nil, refuse(codeReturnURLForbidden)
+		return nil, ErrReturnURL
 	}
 	if s.public == "" {
 		return nil, refuse(codeNotSetUp)
@@ -177,7 +180,7 @@ func (s *Service) about(ctx context.Context, c *store.Consent, browser string) (
 		a.page.Code = codeExpired
 		return a, nil
 	case c.BrowserHash != nil && subtle.ConstantTimeCompare(c.BrowserHash, hash(browser)) != 1:
-		a.page.Code = codeOtherBrowser
+		a.page.Code = CodeOtherBrowser
 		return a, nil
 	}
 	var err error

@@ -32,8 +32,9 @@ type Status struct {
 	Code   string
 	Params map[string]string
 	// Failure is why the last consent came to nothing, and when. Empty when it did not, or another is open.
-	Failure   string
-	FailureAt time.Time
+	Failure       string
+	FailureParams map[string]string
+	FailureAt     time.Time
 	// RefreshExpiresAt is when the grant will end by itself: the consent screen is in testing. Zero: it does not.
 	RefreshExpiresAt time.Time
 }
@@ -67,7 +68,7 @@ func (s *Service) Status(ctx context.Context, p *mail.Profile) (*Status, error) 
 	case open:
 		st.Failure, st.FailureAt = codeExpired, c.ExpiresAt
 	case c.Outcome != store.ConsentConnected && c.Outcome != store.ConsentReplaced:
-		st.Failure, st.FailureAt = c.Outcome, c.FinishedAt
+		st.Failure, st.FailureParams, st.FailureAt = c.Outcome, c.Params, c.FinishedAt
 	}
 	return st, nil
 }

@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"time"
 
 	"gorm.io/gorm"
@@ -29,6 +31,7 @@ type Consent struct {
 	BrowserHash                    []byte // of the cookie of the browser that has
 	Verifier                       mail.Secret
 	Outcome                        string
+	Params                         map[string]string // fill the text of an outcome that is a problem's code
 	CreatedAt, ExpiresAt           time.Time
 	FinishedAt                     time.Time
 }
@@ -42,7 +45,7 @@ type consentRow struct {
 	StateHash                      []byte
 	BrowserHash                    []byte
 	SealedVerifier                 []byte
-	Outcome                        string
+	Outcome, Params                string
 	CreatedAt                      int64 `gorm:"autoCreateTime:false"`
 	ExpiresAt, FinishedAt          int64
 }
@@ -67,7 +70,7 @@ func (s *Store) CreateConsent(ctx context.Context, c *Consent) error {
 		}
 		return tx.Create(&consentRow{
 			ID: c.ID, TenantID: c.TenantID, ProfileID: c.ProfileID, Actor: c.Actor, Client: c.Client, ClientOwn: c.ClientOwn, ClientID: c.ClientID,
-			Language: c.Language, ReturnURL: c.ReturnURL, TicketHash: c.TicketHash, CreatedAt: micros(c.CreatedAt), ExpiresAt: micros(c.ExpiresAt),
+			Language: c.Language, ReturnURL: c.ReturnURL, TicketHash: c.TicketHash, Params: "{}", CreatedAt: micros(c.CreatedAt), ExpiresAt: micros(c.ExpiresAt),
 		}).Error
 	}))
 }
@@ -97,7 +100,10 @@ func (s *Store) oneConsent(q *gorm.DB) (*Consent, error) {
 		Language: r.Language, ReturnURL: r.ReturnURL, TicketHash: r.TicketHash, StateHash: r.StateHash, BrowserHash: r.BrowserHash, Outcome: r.Outcome,
 		CreatedAt: fromMicros(r.CreatedAt), ExpiresAt: fromMicros(r.ExpiresAt), FinishedAt: fromMicros(r.FinishedAt),
 	}
-	var err error
+	err := json.Unmarshal([]byte(r.Params), &c.Params)
+	if err != nil {
+		return nil, fmt.Errorf("store: params of %s: %w", r.ID, err)
+	}
 	c.Verifier, err = s.open(verifierIn, r.TenantID, r.ID, r.SealedVerifier)
 	return c, err
 }
@@ -123,9 +129,13 @@ func (s *Store) UseConsent(ctx context.Context, c *Consent) (bool, error) {
 }
 
 // EndConsent records that a consent came to nothing, and why.
-func (s *Store) EndConsent(ctx context.Context, c *Consent, outcome string) error {
-	return failed("end consent", s.db.WithContext(ctx).Exec(`UPDATE gmail_consents SET outcome = ?, finished_at = ?, sealed_verifier = NULL
-		WHERE id = ? AND outcome IN ('', ?)`, outcome, micros(Now()), c.ID, ConsentExchanging).Error)
+func (s *Store) EndConsent(ctx context.Context, c *Consent, outcome string, params map[string]string) error {
+	doc, err := json.Marshal(params)
+	if err != nil {
+		return err
+	}
+	return failed("end consent", s.db.WithContext(ctx).Exec(`UPDATE gmail_consents SET outcome = ?, params = ?, finished_at = ?, sealed_verifier = NULL
+		WHERE id = ? AND outcome IN ('', ?)`, outcome, string(doc), micros(Now()), c.ID, ConsentExchanging).Error)
 }
 
 // ForgetConsents removes consents that expired before a time.

@@ -33,15 +33,15 @@ func (gmailClientRow) TableName() string { return "gmail_clients" }
 
 // PutGmailClient stores a tenant's client. When it becomes the current one, the former is accepting from then on. ErrInUse: it has another ClientID
 // and profiles are connected through it. ErrNotFound: it has no secret, given or stored.
-func (s *Store) PutGmailClient(ctx context.Context, c *GmailClient) (made bool, err error) {
-	err = s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+func (s *Store) PutGmailClient(ctx context.Context, c *GmailClient) error {
+	return failed("put gmail client", s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		now := micros(Now())
 		var old gmailClientRow
 		found := tx.Clauses(clause.Locking{Strength: "UPDATE"}).Where("tenant_id = ? AND name = ?", c.TenantID, c.Name).Limit(1).Find(&old)
 		if found.Error != nil {
 			return found.Error
 		}
-		made = found.RowsAffected == 0
+		made := found.RowsAffected == 0
 		row := &gmailClientRow{TenantID: c.TenantID, Name: c.Name, ClientID: c.ClientID, State: c.State, CreatedAt: now, UpdatedAt: now}
 		if !made {
 			row.CreatedAt, row.UpdatedAt, row.SealedSecret = old.CreatedAt, later(old.UpdatedAt), old.SealedSecret
@@ -69,8 +69,7 @@ func (s *Store) PutGmailClient(ctx context.Context, c *GmailClient) (made bool, 
 		}
 		c.CreatedAt, c.UpdatedAt = fromMicros(row.CreatedAt), fromMicros(row.UpdatedAt)
 		return tx.Clauses(clause.OnConflict{UpdateAll: true}).Create(row).Error
-	})
-	return made, failed("put gmail client", err)
+	}))
 }
 
 func inUse(err error) error {

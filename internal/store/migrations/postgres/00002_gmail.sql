@@ -43,6 +43,7 @@ CREATE TABLE gmail_consents (
     browser_hash    bytea, -- of the cookie of the browser that left for Google
     sealed_verifier bytea, -- PKCE
     outcome         text NOT NULL DEFAULT '', -- '' while open | exchanging | connected | the code of what went wrong
+    params          text NOT NULL DEFAULT '{}', -- JSON object: they fill the text of that code
     created_at      bigint NOT NULL,
     expires_at      bigint NOT NULL,
     finished_at     bigint NOT NULL DEFAULT 0,

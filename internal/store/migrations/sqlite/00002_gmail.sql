@@ -43,6 +43,7 @@ CREATE TABLE gmail_consents (
     browser_hash    blob, -- of the cookie of the browser that left for Google
     sealed_verifier blob, -- PKCE
     outcome         text NOT NULL DEFAULT '', -- '' while open | exchanging | connected | the code of what went wrong
+    params          text NOT NULL DEFAULT '{}', -- JSON object: they fill the text of that code
     created_at      integer NOT NULL,
     expires_at      integer NOT NULL,
     finished_at     integer NOT NULL DEFAULT 0,
