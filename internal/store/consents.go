@@ -87,7 +87,7 @@ func (s *Store) ConsentByState(ctx context.Context, hash []byte) (*Consent, erro
 
 // LastConsent gives the newest consent of a profile.
 func (s *Store) LastConsent(ctx context.Context, tenantID, profileID string) (*Consent, error) {
-	return s.oneConsent(s.ro.WithContext(ctx).Where("tenant_id = ? AND profile_id = ?", tenantID, profileID).Order("id DESC").Limit(1))
+	return s.oneConsent(s.ro.WithContext(ctx).Where("tenant_id = ? AND profile_id = ?", tenantID, profileID).Order("created_at DESC").Limit(1))
 }
 
 func (s *Store) oneConsent(q *gorm.DB) (*Consent, error) {

@@ -49,7 +49,7 @@ CREATE TABLE gmail_consents (
     finished_at     integer NOT NULL DEFAULT 0,
     FOREIGN KEY (tenant_id, profile_id) REFERENCES sender_profiles (tenant_id, id)
 );
-CREATE INDEX gmail_consents_by_profile ON gmail_consents (profile_id, id);
+CREATE INDEX gmail_consents_by_profile ON gmail_consents (profile_id, created_at);
 CREATE INDEX gmail_consents_by_age ON gmail_consents (expires_at);
 
 -- OAuth clients that tenants bring. Those of the service are in its configuration.
