@@ -33,6 +33,7 @@ var rules = map[string]rule{
 
 	"internal/transport":               {ours: []string{"internal/mail"}},
 	"internal/transport/smtp":          {ours: []string{"internal/mail", "internal/transport", "internal/transport/dial"}, others: []string{"github.com/wneessen/go-mail/smtp", "golang.org/x/net"}},
+	"internal/transport/gmail":         {ours: []string{"internal/mail", "internal/transport"}, others: []string{"google.golang.org/api/gmail/v1", "google.golang.org/api/googleapi", "google.golang.org/api/option"}},
 	"internal/transport/sandbox":       {ours: []string{"internal/mail", "internal/transport"}},
 	"internal/transport/transporttest": {ours: []string{"internal/mail", "internal/transport"}, others: []string{"github.com/emersion/go-smtp", "github.com/emersion/go-sasl"}},
 	"internal/store":                   {ours: []string{"internal/mail"}, others: databases},

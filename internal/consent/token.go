@@ -229,7 +229,7 @@ func (s *Service) save(ctx context.Context, g *store.Grant, lease string, got *a
 }
 
 func trouble(o mail.Outcome, code string, status int, err error) *transport.Error {
-	v := mail.Verdict{Outcome: o, Scope: mail.ScopeProfile, Code: code, Step: "token"}
+	v := mail.Verdict{Outcome: o, Scope: mail.ScopeProfile, Code: code, Step: "login"}
 	if status != 0 {
 		v.Reply = mail.Reply{Code: status, Text: err.Error()}
 	}

@@ -40,7 +40,11 @@ type Rendered struct {
 	Envelope Envelope
 	Content  *Content
 	Profile  *Profile // nil when the mail is only shown
+	// ParentEvidence is what proved that the mail which this one answers was sent, through the same profile (Verdict.Evidence);
+	// a provider that files mails in threads knows the thread by it. Empty when there is no such mail. Render leaves it empty.
+	ParentEvidence string
 
+	lead  []byte // written first: see AddressedByHeader
 	text  []byte // all but the files' contents
 	files []file // in the order of their places
 	size  int64
@@ -159,7 +163,7 @@ func (r *Rendered) NeedsSMTPUTF8() bool {
 // WriteTo writes the mail. It can be called again, and writes the same bytes. An error means that the mail is not complete: the
 // final boundary, at the least, was not written, and the caller must not end the mail as if it were.
 func (r *Rendered) WriteTo(w io.Writer) (int64, error) {
-	if len(r.files) == 0 {
+	if len(r.files) == 0 && len(r.lead) == 0 {
 		n, err := w.Write(r.text)
 		return int64(n), err
 	}
@@ -175,6 +179,9 @@ func (r *Rendered) WriteTo(w io.Writer) (int64, error) {
 }
 
 func (r *Rendered) write(out *output) error {
+	if _, err := out.buf.Write(r.lead); err != nil {
+		return err
+	}
 	at := 0
 	for i := range r.files {
 		f := &r.files[i]

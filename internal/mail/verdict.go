@@ -1,6 +1,11 @@
 package mail
 
-import "time"
+import (
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
 
 // Outcome is what a transport says of one attempt. The zero value is OutcomeUncertain: what nobody classified is never
 // retried by itself.
@@ -54,7 +59,27 @@ const (
 type Reply struct {
 	Code     int    `json:"code,omitempty"`     // SMTP reply code or HTTP status; 0 when it said nothing
 	Enhanced string `json:"enhanced,omitempty"` // RFC 3463, "5.1.1"
-	Text     string `json:"text,omitempty"`     // at most 500 bytes of printable text; never a secret
+	Text     string `json:"text,omitempty"`     // see ReplyText; never a secret
+}
+
+const maxReplyText = 500
+
+// ReplyText keeps what a person can read of a far end's words, on one line, at most 500 bytes.
+func ReplyText(s string) string {
+	if len(s) <= maxReplyText && isLine(s) && isASCII(s) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if !unicode.IsPrint(r) || r == utf8.RuneError {
+			r = '?'
+		}
+		if b.Len()+utf8.RuneLen(r) > maxReplyText {
+			break
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
 }
 
 // IsZero says that the far end said nothing.

@@ -1,5 +1,5 @@
-// Package transport is the border between the delivery engine and the ways a mail can leave: SMTP, the sandbox, and
-// later the Gmail API and SendGrid. This file is the contract; transporttest holds every driver to it.
+// Package transport is the border between the delivery engine and the ways a mail can leave: SMTP, the Gmail API, the sandbox,
+// and later SendGrid. This file is the contract; transporttest holds every driver to it.
 //
 // What a driver promises:
 //   - Send makes one attempt. A driver never retries a message, never stores anything, never logs a secret.
@@ -15,6 +15,7 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -44,6 +45,18 @@ type Session interface {
 	// Close ends the session politely when it is idle. What happens then changes no verdict.
 	Close() error
 }
+
+// Finder is a driver that can look at the far end for a mail whose outcome is uncertain.
+type Finder interface {
+	// Find looks for the mail with this Message-ID (with angle brackets) among those that the profile has sent. A mail that is
+	// found was accepted, and evidence is what its verdict would have had. One that is not found may still be on its way into
+	// the provider's index: only the answer after a while is worth something. The error is ErrCannotFind when the profile did
+	// not opt in, else a *Error with a verdict on the search, not on the mail.
+	Find(ctx context.Context, p *mail.Profile, messageID string) (evidence string, found bool, err error)
+}
+
+// ErrCannotFind says that this profile's mails cannot be looked up.
+var ErrCannotFind = errors.New("transport: the profile does not allow to look up its mails")
 
 // Codes of verdicts that the engine itself acts on.
 const (

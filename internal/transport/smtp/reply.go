@@ -6,8 +6,6 @@ import (
 	"errors"
 	"io"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/winprest/facteur/internal/mail"
 )
@@ -16,7 +14,6 @@ import (
 const (
 	maxReplyLine  = 2048
 	maxReplyLines = 100
-	maxReplyText  = 500 // of what is kept for people
 )
 
 // errProtocol is the error for an answer that is not SMTP.
@@ -109,33 +106,6 @@ func (r reply) shown() mail.Reply {
 		}
 		lines[i] = rest
 	}
-	out.Text = printable(strings.Join(lines, " "))
+	out.Text = mail.ReplyText(strings.Join(lines, " "))
 	return out
-}
-
-// printable keeps what a person can read of s, on one line, at most maxReplyText bytes.
-func printable(s string) string {
-	if len(s) <= maxReplyText && isPrintableASCII(s) {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		if !unicode.IsPrint(r) || r == utf8.RuneError {
-			r = '?'
-		}
-		if b.Len()+utf8.RuneLen(r) > maxReplyText {
-			break
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
-}
-
-func isPrintableASCII(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return true
 }

@@ -278,7 +278,7 @@ func tlsFailure(err error) mail.Verdict {
 	case errors.As(err, &network), isTimeout(err), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return lineFailure(stepTLS, err)
 	}
-	v.Reply.Text = printable(err.Error())
+	v.Reply.Text = mail.ReplyText(err.Error())
 	return v
 }
 

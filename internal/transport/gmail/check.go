@@ -1,0 +1,141 @@
+package gmail
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"strings"
+	"time"
+
+	"github.com/winprest/facteur/internal/mail"
+	"github.com/winprest/facteur/internal/transport"
+)
+
+// Check asks for an access token and, with it, whose account it is: the profile's own or one of its declared aliases. The scope
+// gmail.send covers no call of the Gmail API that sends nothing. A profile that opted in to reading is also looked up among the
+// addresses that the account may send as, because Gmail puts its own address in the place of a From that it does not know.
+func (t *Transport) Check(ctx context.Context, p *mail.Profile) []transport.CheckStep {
+	login := transport.CheckStep{Name: stepLogin, OK: true}
+	sender := transport.CheckStep{Name: stepSender, OK: true}
+	failed := func(s transport.CheckStep, v mail.Verdict) transport.CheckStep {
+		s.OK, s.Code, s.Reply = false, v.Code, v.Reply
+		return s
+	}
+	token, err := t.token(ctx, p, "")
+	if err != nil {
+		return []transport.CheckStep{failed(login, verdictOf(err))}
+	}
+	account, err := t.account(ctx, p, &token)
+	if err != nil {
+		v := verdictOf(err)
+		if v.Code == CodeReauthorizationRequired {
+			return []transport.CheckStep{failed(login, v)}
+		}
+		return []transport.CheckStep{login, failed(sender, v)}
+	}
+	switch {
+	case !MayConnect(p, account):
+		sender = failed(sender, mail.Verdict{Code: CodeAccountMismatch, Reply: mail.Reply{Text: "connected as " + account}})
+	case settings(p).Reconcile && !sameAddress(account, p.From.Address):
+		if err := t.maySendAs(ctx, p.From.Address, token); err != nil {
+			sender = failed(sender, verdictOf(err))
+		}
+	}
+	return []transport.CheckStep{login, sender}
+}
+
+// MayConnect says whether a profile may be connected to a Google account: its address is the profile's From or a declared alias.
+func MayConnect(p *mail.Profile, account string) bool {
+	if sameAddress(account, p.From.Address) {
+		return true
+	}
+	for _, alias := range settings(p).Aliases {
+		if sameAddress(account, alias) {
+			return true
+		}
+	}
+	return false
+}
+
+// sameAddress compares addresses as Google does, without regard to case.
+func sameAddress(a, b string) bool {
+	a, _ = mail.EnvelopeForm(a)
+	b, _ = mail.EnvelopeForm(b)
+	return a != "" && strings.EqualFold(a, b)
+}
+
+func settings(p *mail.Profile) mail.GmailSettings {
+	if p.Gmail == nil {
+		return mail.GmailSettings{}
+	}
+	return *p.Gmail
+}
+
+// account asks whose the token is. A token that Google refuses is renewed once, in place.
+func (t *Transport) account(ctx context.Context, p *mail.Profile, token *string) (string, error) {
+	for renewed := false; ; renewed = true {
+		x := t.get(ctx, t.userinfoURL, *token)
+		if x.status == http.StatusOK {
+			var info struct {
+				Email    string `json:"email"`
+				Verified bool   `json:"email_verified"`
+			}
+			failure := mail.Verdict{Outcome: permanent, Scope: mail.ScopeProfile, Code: CodeScopeMissing, Step: stepSender}
+			err := json.Unmarshal(x.body, &info)
+			switch {
+			case err != nil:
+				failure.Outcome, failure.Code = temporary, CodeProtocolError
+			case info.Email == "" || !info.Verified:
+				err = errors.New("gmail: userinfo has no verified address")
+			}
+			if err != nil {
+				return "", &transport.Error{Verdict: failure, Err: err}
+			}
+			return info.Email, nil
+		}
+		if x.status != http.StatusUnauthorized || renewed {
+			return "", readFailure(x, stepSender)
+		}
+		var err error
+		if *token, err = t.token(ctx, p, *token); err != nil {
+			return "", err
+		}
+	}
+}
+
+// get makes a call that changes nothing.
+func (t *Transport) get(ctx context.Context, address, token string) exchange {
+	ctx, cancel := context.WithTimeoutCause(ctx, t.timeouts.Read, errTooSlow)
+	defer cancel()
+	var x exchange
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { x.connected = true }})
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return exchange{err: err, now: time.Now()}
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	resp, err := t.http.RoundTrip(req)
+	if err == nil {
+		x.status, x.header = resp.StatusCode, resp.Header
+		x.body, _ = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+		resp.Body.Close()
+		x.body = bytes.ReplaceAll(x.body, []byte(token), []byte("…"))
+	}
+	x.err, x.now = err, time.Now()
+	if cause := context.Cause(ctx); cause != nil {
+		x.err = cause
+	}
+	return x
+}
+
+// readFailure is the verdict on a call that changes nothing and did not work.
+func readFailure(x exchange, step string) *transport.Error {
+	x.whole = false
+	v := classify(x)
+	v.Step = step
+	return &transport.Error{Verdict: v, Err: x.err}
+}
