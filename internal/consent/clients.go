@@ -33,7 +33,8 @@ var goodName = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,48}[a-z0-9])?$`)
 // GoodClientName says whether a client may have the name: up to 50 of a-z, 0-9, dot, hyphen and underscore.
 func GoodClientName(name string) bool { return goodName.MatchString(name) }
 
-func checkClients(clients []Client) error {
+// CheckClients says everything that is wrong with the service's clients, and no secret.
+func CheckClients(clients []Client) error {
 	var errs []error
 	names, ids, current := map[string]bool{}, map[string]bool{}, 0
 	for i, c := range clients {

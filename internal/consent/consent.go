@@ -79,7 +79,7 @@ type Config struct {
 	// Clients are the service's OAuth clients; at most one is current.
 	Clients []Client
 	// PublicURL is where browsers reach this service, such as https://mail.example.com. It is https, or http on a loopback
-	// address: Google takes no other.
+	// address: Google takes no other. Empty: no consent can be asked for, as in a process that only sends.
 	PublicURL string
 	// ReturnURLs are where a person may be sent back to: an address with everything below its path.
 	ReturnURLs []string
@@ -124,9 +124,9 @@ func New(c Config) (*Service, error) {
 		// A token endpoint has no reason to send us elsewhere, with our secrets.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	errs := []error{checkClients(c.Clients)}
-	if s.public != "" || len(c.Clients) > 0 {
-		errs = append(errs, checkPublicURL(s.public))
+	errs := []error{CheckClients(c.Clients)}
+	if s.public != "" {
+		errs = append(errs, CheckPublicURL(s.public))
 	}
 	for _, r := range c.ReturnURLs {
 		u, err := parseReturn(r)
@@ -154,13 +154,11 @@ func (s *Service) AuthOrigin() string {
 // Secure says that browsers reach the pages over TLS.
 func (s *Service) Secure() bool { return strings.HasPrefix(s.public, "https://") }
 
-// checkPublicURL holds the address to Google's rules for redirect URIs
+// CheckPublicURL holds the address to Google's rules for redirect URIs
 // (https://developers.google.com/identity/protocols/oauth2/web-server#uri-validation).
-func checkPublicURL(s string) error {
+func CheckPublicURL(s string) error {
 	u, err := url.Parse(s)
 	switch {
-	case s == "":
-		return errors.New("there is no public URL")
 	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Contains(u.Path, ".."):
 		return fmt.Errorf("%q is not an address such as https://mail.example.com", s)
 	case u.Scheme == "http" && isLoopback(u.Hostname()):

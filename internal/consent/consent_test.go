@@ -372,7 +372,6 @@ func TestConfigIsChecked(t *testing.T) {
 		config consent.Config
 		want   string
 	}{
-		"no public URL":    {consent.Config{Clients: []consent.Client{good}}, "no public URL"},
 		"clear":            {consent.Config{PublicURL: "http://mail.example.com"}, "https://"},
 		"raw address":      {consent.Config{PublicURL: "https://192.0.2.1"}, "raw IP"},
 		"query":            {consent.Config{PublicURL: "https://a.example/?x"}, "not an address"},

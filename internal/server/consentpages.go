@@ -222,4 +222,3 @@ func pageLanguage(c *gin.Context, p consent.Page) string {
 func phrase(lang, key string, params ...string) string {
 	return texts.Phrase(lang, "page", key, params...)
 }
-

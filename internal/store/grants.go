@@ -268,9 +268,28 @@ func (s *Store) GrantsToRevoke(ctx context.Context) ([]*Grant, error) {
 	return s.grants(s.ro.WithContext(ctx).Where("state = 'revoking'").Order("since"))
 }
 
-// ConnectedGrants gives every connected grant, a page of them: those of profiles after an id.
-func (s *Store) ConnectedGrants(ctx context.Context, after string) ([]*Grant, error) {
-	return s.grants(s.ro.WithContext(ctx).Where("state = 'connected' AND profile_id > ?", after).Order("profile_id"))
+// EachGrant calls fn for every grant in use, of all tenants, until it fails. They come without their tokens.
+func (s *Store) EachGrant(ctx context.Context, fn func(*Grant) error) error {
+	for after := ""; ; {
+		var rows []grantRow
+		if err := s.ro.WithContext(ctx).Where("state IN ('connected', 'needs_reauthorization') AND profile_id > ?", after).Order("profile_id").Limit(MaxPage).Find(&rows).Error; err != nil {
+			return failed("grants", err)
+		}
+		for i := range rows {
+			rows[i].SealedRefresh, rows[i].SealedAccess = nil, nil
+			g, err := s.openGrant(&rows[i])
+			if err != nil {
+				return err
+			}
+			if err := fn(g); err != nil {
+				return err
+			}
+			after = g.ProfileID
+		}
+		if len(rows) < MaxPage {
+			return nil
+		}
+	}
 }
 
 // grants reads a page. Those that the keyset does not open are left out: nothing can be done with them.
