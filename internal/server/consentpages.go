@@ -141,7 +141,9 @@ func (s *Server) consentCallback(c *gin.Context) error {
 		Lang: lang, Good: true, Title: phrase(lang, "connected_title"), Text: phrase(lang, "connected_text", "account", p.Account),
 		Facts: [][2]string{{phrase(lang, "firm"), p.Firm}, {phrase(lang, "profile"), p.Profile}},
 	}
-	v.back(lang, p)
+	if p.ReturnURL != "" { // otherwise the text says all there is to do
+		v.back(lang, p)
+	}
 	s.writePage(c, http.StatusOK, v)
 	return nil
 }
