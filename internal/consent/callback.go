@@ -45,7 +45,7 @@ func (s *Service) Finish(ctx context.Context, query url.Values, browser string) 
 	}
 	if ok, err := s.store.UseConsent(ctx, c); err != nil || !ok {
 		if err == nil {
-			a.page.Code = codeUsed
+			a.page.Code = CodeUsed
 		}
 		return a.page, err
 	}

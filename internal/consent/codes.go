@@ -11,7 +11,7 @@ const (
 	// The pages.
 	codeUnknown        = "consent_unknown"       // no such ticket or state
 	codeExpired        = "consent_expired"       //
-	codeUsed           = "consent_used"          //
+	CodeUsed           = "consent_used"          //
 	CodeOtherBrowser   = "consent_other_browser" //
 	codeDenied         = "consent_denied"        // the person said no
 	codeGoogleRefused  = "consent_google_refused"

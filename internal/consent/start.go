@@ -117,7 +117,7 @@ func (s *Service) Leave(ctx context.Context, ticket, browser string) (address st
 	if !ok { // used, or taken by another browser, since it was read
 		again, err := s.byTicket(ctx, ticket, browser)
 		if err == nil && again.page.Code == "" {
-			again.page.Code = codeUsed
+			again.page.Code = CodeUsed
 		}
 		return "", again.page, err
 	}
@@ -174,7 +174,7 @@ func (s *Service) about(ctx context.Context, c *store.Consent, browser string) (
 	a := asked{consent: c, page: Page{Language: c.Language, ReturnURL: c.ReturnURL}}
 	switch {
 	case c.Outcome != "":
-		a.page.Code = codeUsed
+		a.page.Code = CodeUsed
 		return a, nil
 	case !time.Now().Before(c.ExpiresAt):
 		a.page.Code = codeExpired

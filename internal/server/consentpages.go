@@ -162,7 +162,10 @@ func (s *Server) failedPage(c *gin.Context, p consent.Page, err error) {
 		s.log.Info("consent came to nothing", slog.String("request_id", requestID(c)), slog.String("code", p.Code), slog.Any("cause", p.Cause))
 	}
 	lang := pageLanguage(c, p)
-	v := consentView{Lang: lang, Bad: true, Note: phrase(lang, "failed_note")}
+	v := consentView{Lang: lang, Bad: true}
+	if p.Code != consent.CodeUsed { // what it was used for may well be good
+		v.Note = phrase(lang, "failed_note")
+	}
 	v.Title, v.Text = texts.Lookup(lang, p.Code, p.Params)
 	v.back(lang, p)
 	s.writePage(c, status, v)
