@@ -34,7 +34,7 @@ type config struct {
 	MaxAttachment int64         `env:"FACTEUR_MAX_ATTACHMENT" envDefault:"26214400" doc:"largest uploaded file, in bytes"`
 	MaxSendBody   int64         `env:"FACTEUR_MAX_SEND_BODY" envDefault:"25165824" doc:"largest JSON body of a message or a send job, in bytes"`
 	MaxBuffered   int64         `env:"FACTEUR_MAX_BUFFERED" envDefault:"268435456" doc:"most bytes of JSON bodies held at once; above it requests get 429"`
-	GoogleClients mail.Secret   `env:"FACTEUR_GOOGLE_CLIENTS" doc:"OAuth clients that profiles are connected to Gmail with, as JSON; see Gmail below"`
+	GoogleClients mail.Secret   `env:"FACTEUR_GOOGLE_CLIENTS" doc:"OAuth clients that profiles are connected to Gmail with, as JSON: see the README on Gmail"`
 	PublicURL     string        `env:"FACTEUR_PUBLIC_URL" doc:"where browsers reach this service, such as https://mail.example.com: Google sends them back there; default on loopback: where it listens"`
 	ReturnURLs    []string      `env:"FACTEUR_RETURN_URLS" doc:"addresses, with all below them, that a person may be sent back to after a consent, separated by commas"`
 	GoogleURL     string        `env:"FACTEUR_GOOGLE_URL" doc:"a stand-in for all of Google, for tests"`

@@ -59,7 +59,11 @@ const (
 // both runs a test in a fresh world on each database.
 func both(t *testing.T, google transporttest.GoogleConfig, test func(w *world)) {
 	t.Helper()
-	pgtest.Both(t, func(t *testing.T, url string) { test(newWorld(t, url, google)) })
+	t.Run("sqlite", func(t *testing.T) { test(newWorld(t, pgtest.SQLite(t), google)) })
+	t.Run("postgres", func(t *testing.T) {
+		url := pgtest.Prepared(t, "consent", func(url string) error { return store.Migrate(context.Background(), url) })
+		test(newWorld(t, url, google))
+	})
 }
 
 func newWorld(t *testing.T, dsn string, google transporttest.GoogleConfig) *world {
