@@ -2,6 +2,7 @@ package gmail
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -27,9 +28,9 @@ func parseAnswer(x exchange) answer {
 	if x.status < 400 {
 		return a
 	}
+	var refused *googleapi.Error
 	err := googleapi.CheckResponseWithBody(&http.Response{StatusCode: x.status, Header: x.header}, x.body)
-	refused, _ := err.(*googleapi.Error) //nolint:errorlint // it gives nothing else, and wraps nothing
-	if refused == nil || refused.Message == "" {
+	if !errors.As(err, &refused) || refused.Message == "" {
 		a.text = mail.ReplyText(http.StatusText(x.status))
 		return a
 	}

@@ -1,9 +1,12 @@
 package gmail_test
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"io"
+	"os"
 	"testing"
 
 	"github.com/winprest/facteur/internal/mail"
@@ -106,5 +109,35 @@ func TestFind(t *testing.T) {
 		if _, found, err := w.tr.Find(t.Context(), p, id); !errors.As(err, &oe) || found || oe.Verdict.Outcome != mail.OutcomeTemporary {
 			t.Errorf("%+v: found %v: %v", a, found, err)
 		}
+	}
+}
+
+// Google's client logs its requests when the environment says so: the token is added below it.
+func TestNoTokenInTheClientsLog(t *testing.T) {
+	t.Setenv("GOOGLE_SDK_GO_LOGGING_LEVEL", "debug")
+	r, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr := os.Stderr
+	os.Stderr = out
+	defer func() { os.Stderr = stderr }()
+	logged := make(chan []byte)
+	go func() {
+		text, _ := io.ReadAll(r)
+		logged <- text
+	}()
+	w := newWorld(t, tt.GoogleConfig{})
+	w.tokens.scopes = append(sendScopes, tt.GoogleScopeReadonly)
+	w.ExpireAccessTokens()
+	p := profile()
+	p.Gmail.Reconcile = true
+	if _, _, err := w.tr.Find(t.Context(), p, "<1@facteur.example>"); err != nil {
+		t.Error(err)
+	}
+	w.s.Send(t.Context(), tt.Message(t, p, "a@zoe.example"), commit)
+	out.Close()
+	if text := <-logged; !bytes.Contains(text, []byte("rfc822msgid")) || bytes.Contains(text, []byte(w.tokens.current)) {
+		t.Errorf("logged:\n%s", text)
 	}
 }

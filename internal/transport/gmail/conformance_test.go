@@ -48,11 +48,8 @@ var sendScopes = []string{tt.GoogleScopeSend, "openid", "email"}
 // newTransport speaks to a Google of ours and loses patience quickly.
 func newTransport(t testing.TB, g *tt.Google, k gmail.Tokens) *gmail.Transport {
 	t.Helper()
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM([]byte(g.CA()))
 	tr, err := gmail.New(gmail.Config{
-		HTTP:   &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}},
-		Tokens: k, BaseURL: g.URLs().Gmail, UserinfoURL: g.URLs().Userinfo,
+		Tokens: k, HTTP: trusting(g), BaseURL: g.URLs().Gmail, UserinfoURL: g.URLs().Userinfo,
 		Timeouts: gmail.Timeouts{Connect: 5 * time.Second, Token: 5 * time.Second, Body: 5 * time.Second, Answer: 5 * time.Second, Read: 5 * time.Second},
 	})
 	if err != nil {
@@ -61,22 +58,33 @@ func newTransport(t testing.TB, g *tt.Google, k gmail.Tokens) *gmail.Transport {
 	return tr
 }
 
+// trusting knows the root of a Google with TLS.
+func trusting(g *tt.Google) *http.Transport {
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM([]byte(g.CA()))
+	return &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
+}
+
 func profile() *mail.Profile {
 	return &mail.Profile{ID: "prf_1", From: mail.Address{Name: "Études & Conseils", Address: from}, Transport: gmail.Name, Gmail: &mail.GmailSettings{}}
 }
 
 func TestConformance(t *testing.T) {
-	tt.Run(t, tt.Harness{
-		// RefusesOne is nothing that Gmail does: it takes a mail for all or for none.
-		Weathers: []tt.Weather{
-			tt.RefusesAll, tt.DefersAll, tt.RefusesProfile, tt.BreaksBefore, tt.BreaksAfter, tt.NeverAnswers, tt.Babbles, tt.Repeats,
-		},
-		Start: start,
-	})
+	for name, cfg := range map[string]tt.GoogleConfig{"plain": {}, "tls": {TLS: true}} {
+		t.Run(name, func(t *testing.T) {
+			tt.Run(t, tt.Harness{
+				// RefusesOne is nothing that Gmail does: it takes a mail for all or for none.
+				Weathers: []tt.Weather{
+					tt.RefusesAll, tt.DefersAll, tt.RefusesProfile, tt.BreaksBefore, tt.BreaksAfter, tt.NeverAnswers, tt.Babbles, tt.Repeats,
+				},
+				Start: func(t *testing.T, w tt.Weather) *tt.FarEnd { return start(t, cfg, w) },
+			})
+		})
+	}
 }
 
-func start(t *testing.T, w tt.Weather) *tt.FarEnd {
-	g := tt.StartGoogle(t, tt.GoogleConfig{})
+func start(t *testing.T, cfg tt.GoogleConfig, w tt.Weather) *tt.FarEnd {
+	g := tt.StartGoogle(t, cfg)
 	k := &tokens{google: g, scopes: sendScopes}
 	token, _ := k.AccessToken(t.Context(), nil, "")
 	g.SetHook(hooks(w, token))
@@ -85,7 +93,7 @@ func start(t *testing.T, w tt.Weather) *tt.FarEnd {
 	case tt.BreaksBefore:
 		tr = breakingTransport(t, g, k, 600)
 	case tt.NeverAnswers:
-		tr, _ = gmail.New(gmail.Config{Tokens: k, BaseURL: g.URLs().Gmail, Timeouts: gmail.Timeouts{Answer: 50 * time.Millisecond}})
+		tr, _ = gmail.New(gmail.Config{Tokens: k, BaseURL: g.URLs().Gmail, HTTP: trusting(g), Timeouts: gmail.Timeouts{Answer: 50 * time.Millisecond}})
 	}
 	return &tt.FarEnd{
 		Transport: tr, Profile: profile(), To: []string{"compta@zoe.example", "chef@zoe.example"}, Secrets: []string{token}, Accepted: g.Accepted,

@@ -3,8 +3,10 @@ package gmail
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -81,6 +83,15 @@ func (c *watchedConn) Write(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// ReadFrom lends the buffer that io.Copy, which net/http uses for a body, would allocate for each mail.
+func (c *watchedConn) ReadFrom(r io.Reader) (int64, error) {
+	buf := buffers.Get().(*[32 << 10]byte)
+	defer buffers.Put(buf)
+	return io.CopyBuffer(struct{ io.Writer }{c}, r, buf[:])
+}
+
+var buffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 
 func watched(dial dialer) dialer {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {

@@ -293,6 +293,35 @@ func TestUnreadableAttachment(t *testing.T) {
 	}
 }
 
+// A panic is the caller's to catch: in a goroutine of the driver's it would end the process.
+func TestPanicWhileWriting(t *testing.T) {
+	w := newWorld(t, tt.GoogleConfig{})
+	c := content("<1@facteur.example>")
+	c.Attachments = []mail.Attachment{blob(make([]byte, 3<<20)).attachment()}
+	m := render(t, c, &faulty{}, "compta@zoe.example")
+	func() {
+		defer func() {
+			if p := recover(); p == nil || !strings.Contains(p.(string), "a fault of ours") {
+				t.Errorf("recovered %v", p)
+			}
+		}()
+		w.s.Send(t.Context(), m, commit)
+	}()
+	if w.Accepted() != 0 {
+		t.Error("half a mail was accepted")
+	}
+}
+
+// faulty panics from the second time on.
+type faulty struct{ opened int }
+
+func (f *faulty) Open(context.Context, mail.Attachment) (io.ReadCloser, error) {
+	if f.opened++; f.opened > 1 {
+		panic("a fault of ours")
+	}
+	return io.NopCloser(strings.NewReader("")), nil
+}
+
 // What comes before the mail is whole is no word on the mail, but for a refusal.
 func TestAnswerBeforeTheMail(t *testing.T) {
 	files := blob(make([]byte, 10<<20)) // more than the buffers between

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -84,11 +86,13 @@ func (t *Transport) post(ctx context.Context, u upload) exchange {
 // memory does not grow with it. The closing boundary is kept apart: a far end that has not got it has no whole mail, whatever
 // else it has, and the body is shorter than its Content-Length says.
 type uploadBody struct {
-	size   int64
-	pipe   *io.PipeReader
-	ended  chan struct{} // the writer of the pipe is gone
-	failed error         // of the mail's own; read after ended
-	onTail func()
+	size  int64
+	pipe  *io.PipeReader
+	ended chan struct{} // the writer of the pipe is gone
+	// Of the mail's own; read after ended.
+	failed   error
+	panicked string
+	onTail   func()
 
 	mu      sync.Mutex
 	tail    string
@@ -109,6 +113,12 @@ func newUploadBody(u upload, onTail func()) *uploadBody {
 	b.pipe, w = io.Pipe()
 	go func() {
 		defer close(b.ended)
+		defer func() {
+			if p := recover(); p != nil {
+				b.panicked = fmt.Sprintf("%v, in %s", p, debug.Stack())
+				w.CloseWithError(io.ErrUnexpectedEOF)
+			}
+		}()
 		_, err := io.WriteString(w, head)
 		if err == nil {
 			_, err = u.mail.WriteTo(w)
@@ -146,13 +156,17 @@ func (b *uploadBody) Read(p []byte) (int, error) {
 // Close implements io.Closer.
 func (b *uploadBody) Close() error { return b.pipe.Close() }
 
-// stop ends the body. whole says that the closing boundary may have left, err that the mail could not be read.
+// stop ends the body. whole says that the closing boundary may have left, err that the mail could not be read. A panic of the
+// writer's goes on here, where the caller can catch it.
 func (b *uploadBody) stop() (whole bool, err error) {
 	b.mu.Lock()
 	b.stopped = true
 	whole = b.reached
 	b.mu.Unlock()
-	b.pipe.Close()
+	b.pipe.CloseWithError(nil)
 	<-b.ended
+	if b.panicked != "" {
+		panic(b.panicked)
+	}
 	return whole, b.failed
 }
