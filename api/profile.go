@@ -31,6 +31,8 @@ type SenderProfile struct {
 	Transport string `json:"transport" example:"smtp"`
 	// SMTP has the settings of the transport smtp; absent for others.
 	SMTP *SMTPSettings `json:"smtp,omitempty"`
+	// Gmail has the settings of the transport gmail; absent for others.
+	Gmail *GmailSettings `json:"gmail,omitempty"`
 	// MaxConnections is how many connections to the mail server are open at once at most, over all machines of the service.
 	MaxConnections int `json:"max_connections" example:"2"`
 	// Status is ready; held when it sends nothing until a person mends it; or paused when its server is out of reach and is tried
@@ -118,6 +120,8 @@ type SenderProfileRequest struct {
 	Transport string `json:"transport" example:"smtp" validate:"required,max=50"`
 	// SMTP has the settings of the transport smtp. Required for it and refused for others.
 	SMTP *SMTPSettingsRequest `json:"smtp,omitempty"`
+	// Gmail has the settings of the transport gmail.
+	Gmail *GmailSettings `json:"gmail,omitempty"`
 	// MaxConnections is how many connections are open at once at most. Default: 2. Many small hosts refuse more.
 	MaxConnections int `json:"max_connections,omitempty" example:"2" minimum:"1" maximum:"50"`
 }
@@ -174,6 +178,8 @@ type SenderProfilePatch struct {
 	Transport *string `json:"transport,omitempty" example:"smtp" validate:"max=50"`
 	// SMTP has the settings of the transport smtp to change.
 	SMTP *SMTPSettingsPatch `json:"smtp,omitempty"`
+	// Gmail has the settings of the transport gmail to change.
+	Gmail *GmailSettingsPatch `json:"gmail,omitempty"`
 	// MaxConnections is how many connections are open at once at most; null: 2.
 	MaxConnections *int `json:"max_connections,omitempty" example:"2" minimum:"1" maximum:"50"`
 }

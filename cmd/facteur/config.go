@@ -13,6 +13,7 @@ import (
 
 	"github.com/caarlos0/env/v11"
 
+	"github.com/winprest/facteur/internal/consent"
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/transport/dial"
 )
@@ -33,9 +34,15 @@ type config struct {
 	MaxAttachment int64         `env:"FACTEUR_MAX_ATTACHMENT" envDefault:"26214400" doc:"largest uploaded file, in bytes"`
 	MaxSendBody   int64         `env:"FACTEUR_MAX_SEND_BODY" envDefault:"25165824" doc:"largest JSON body of a message or a send job, in bytes"`
 	MaxBuffered   int64         `env:"FACTEUR_MAX_BUFFERED" envDefault:"268435456" doc:"most bytes of JSON bodies held at once; above it requests get 429"`
+	GoogleClients mail.Secret   `env:"FACTEUR_GOOGLE_CLIENTS" doc:"OAuth clients that profiles are connected to Gmail with, as JSON: see the README on Gmail"`
+	PublicURL     string        `env:"FACTEUR_PUBLIC_URL" doc:"where browsers reach this service, such as https://mail.example.com: Google sends them back there; default on loopback: where it listens"`
+	ReturnURLs    []string      `env:"FACTEUR_RETURN_URLS" doc:"addresses, with all below them, that a person may be sent back to after a consent, separated by commas"`
+	GoogleURL     string        `env:"FACTEUR_GOOGLE_URL" doc:"a stand-in for all of Google, for tests"`
 	LogLevel      slog.Level    `env:"FACTEUR_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
 	LogFormat     string        `env:"FACTEUR_LOG_FORMAT" envDefault:"text" doc:"text or json"`
 	StopTimeout   time.Duration `env:"FACTEUR_STOP_TIMEOUT" envDefault:"30s" doc:"how long a stop waits for hand-overs in flight"`
+
+	googleClients []consent.Client // of GoogleClients
 
 	keysetFile string // where Keyset came from, when it was a file
 }
@@ -101,6 +108,7 @@ func readConfig(environ []string) (config, error) {
 		errs = append(errs, misread(err, vars)...)
 	} else {
 		errs = append(errs, c.outOfRange()...)
+		errs = append(errs, c.checkGoogle()...)
 	}
 	if c.Env != development && c.Env != production {
 		errs = append(errs, fmt.Errorf("FACTEUR_ENV is %q: it must be development or production", c.Env))

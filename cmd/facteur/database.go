@@ -170,7 +170,7 @@ func (keysetRewrapCmd) Run(a *app) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(a.stdout, "Sealed the secrets of %d profiles again.\n", n)
+		fmt.Fprintf(a.stdout, "Sealed %d secrets again.\n", n)
 		return nil
 	})
 }

@@ -46,6 +46,7 @@ func (c demoCmd) Run(a *app) (err error) {
 	own.config.DatabaseURL = mail.Secret(filepath.Join(dir, "facteur.db"))
 	own.config.Keyset, own.config.keysetFile = "", ""
 	own.config.AllowNetworks = dial.Loopback()
+	own.config.googleClients, own.config.PublicURL, own.config.ReturnURLs, own.config.GoogleURL = nil, "", nil, ""
 	own.config.LogLevel = max(own.config.LogLevel, slog.LevelWarn)
 	listen := "127.0.0.1:0"
 	if c.Keep {

@@ -55,6 +55,7 @@ type cli struct {
 		Rewrap   keysetRewrapCmd   `cmd:"" help:"Seal every stored secret again with the newest key."`
 	} `cmd:"" help:"The keyset that seals stored credentials."`
 	Demo    demoCmd    `cmd:"" help:"Send 200 sample invoices to a mail server of its own, with nothing installed."`
+	Doctor  doctorCmd  `cmd:"" help:"Look at the Gmail set-up: what to register at Google, and what is wrong."`
 	Config  configCmd  `cmd:"" help:"Print the configuration in force, secrets redacted."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }

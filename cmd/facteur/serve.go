@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/winprest/facteur/internal/consent"
 	"github.com/winprest/facteur/internal/outbox"
 	"github.com/winprest/facteur/internal/server"
 	"github.com/winprest/facteur/internal/store"
@@ -53,6 +54,8 @@ type service struct {
 	log         *slog.Logger
 	store       *store.Store
 	outbox      *outbox.Outbox
+	consent     *consent.Service
+	stopChecks  func() // nil: grants are not checked
 	listener    net.Listener
 	http        *http.Server
 	failed      chan error // the API cannot go on
@@ -82,7 +85,13 @@ func (a *app) start(o options) (_ *service, err error) {
 	} else if err != nil {
 		return nil, err
 	}
-	transports := a.transports()
+	if s.consent, err = a.openConsent(s); err != nil {
+		return nil, err
+	}
+	transports, err := a.transports(s.consent)
+	if err != nil {
+		return nil, err
+	}
 	if s.outbox, err = outbox.New(s.store, transports, outbox.Config{
 		Logger: s.log, Workers: a.config.Workers, MaxWait: a.config.MaxWait, Lease: a.config.Lease,
 	}); err != nil {
@@ -92,11 +101,12 @@ func (a *app) start(o options) (_ *service, err error) {
 		if err = s.outbox.Start(a.ctx); err != nil {
 			return nil, err
 		}
+		s.checkGrants()
 	}
 	if o.listen != "" {
 		s.http = &http.Server{
 			Handler: server.New(server.Config{
-				Store: s.store, Outbox: s.outbox, Transports: transports, Logger: s.log, Production: a.config.Env == production,
+				Store: s.store, Outbox: s.outbox, Transports: transports, Consent: s.consent, Logger: s.log, Production: a.config.Env == production,
 				Limits: server.Limits{SendBody: a.config.MaxSendBody, Attachment: a.config.MaxAttachment, Buffered: a.config.MaxBuffered},
 			}),
 			ReadHeaderTimeout: 10 * time.Second,
@@ -111,6 +121,46 @@ func (a *app) start(o options) (_ *service, err error) {
 		}()
 	}
 	return s, nil
+}
+
+// openConsent puts together what connects profiles to Gmail.
+func (a *app) openConsent(s *service) (*consent.Service, error) {
+	public := a.config.PublicURL
+	if public == "" && s.listener != nil && isLoopback(s.listener.Addr().String()) {
+		public = s.url()
+	}
+	return consent.New(consent.Config{
+		Store: s.store, Clients: a.config.googleClients, PublicURL: public, ReturnURLs: a.config.ReturnURLs, Endpoints: a.config.googleEndpoints(),
+		Wake: func(ctx context.Context, profileID string) error { return s.outbox.Wake(ctx, profileID) }, Logger: s.log,
+	})
+}
+
+// A grant is asked about once a day, whichever process comes to it first; this is how often each looks which are due.
+const grantCheckEvery = 10 * time.Minute
+
+// checkGrants looks after the grants until stopChecks.
+func (s *service) checkGrants() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	s.stopChecks = func() {
+		cancel()
+		<-done
+	}
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(grantCheckEvery)
+		defer tick.Stop()
+		for {
+			if err := s.consent.CheckGrants(ctx); err != nil && ctx.Err() == nil {
+				s.log.Warn("the check of the Gmail connections did not end well; it goes on later", "error", err)
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
 }
 
 func (s *service) url() string { return "http://" + s.listener.Addr().String() }
@@ -141,6 +191,9 @@ func (s *service) stop() error {
 		errs = append(errs, s.http.Shutdown(ctx))
 	case s.listener != nil:
 		errs = append(errs, s.listener.Close())
+	}
+	if s.stopChecks != nil {
+		s.stopChecks()
 	}
 	if s.outbox != nil {
 		errs = append(errs, s.outbox.Stop(ctx))

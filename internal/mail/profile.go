@@ -28,7 +28,7 @@ type Profile struct {
 	Signatures  map[string]Signature // by language
 	Attachments []ProfileAttachment  // in the order they are attached, after the mail's own
 
-	Transport string // name in the transport registry: "smtp", "sandbox"
+	Transport string // name in the transport registry: "smtp", "gmail", "sandbox"
 	SMTP      *SMTPSettings
 	Gmail     *GmailSettings
 

@@ -19,6 +19,7 @@ const (
 	maxLogin             = 1000 // a user name or password; access tokens are long
 	maxCertificates      = 256 << 10
 	maxTransport         = 50
+	maxGmailClient       = 50
 	maxSignatureLanguage = 50
 )
 
@@ -51,6 +52,9 @@ func (p *Profile) Check() Problems {
 		p.SMTP.check(&ps)
 	case p.Transport == "smtp":
 		ps.Add("/smtp", CodeFieldRequired)
+	}
+	if p.Gmail != nil {
+		p.Gmail.check(&ps)
 	}
 	checkRange(&ps, "/max_connections", p.MaxConnections, 1, maxConnections)
 	return ps
@@ -112,6 +116,19 @@ func (s *SMTPSettings) check(ps *Problems) {
 	if s.EnvelopeFrom != "" {
 		if code := CheckAddress(s.EnvelopeFrom); code != "" {
 			ps.Add("/smtp/envelope_from", code, "address", Shown(s.EnvelopeFrom))
+		}
+	}
+}
+
+func (s *GmailSettings) check(ps *Problems) {
+	checkLine(ps, "/gmail/client", s.Client, maxGmailClient)
+	if len(s.Aliases) > maxAlways {
+		ps.Add("/gmail/aliases", CodeTooMany, "max", strconv.Itoa(maxAlways))
+		return
+	}
+	for i, a := range s.Aliases {
+		if code := CheckAddress(a); code != "" {
+			ps.Add("/gmail/aliases/"+strconv.Itoa(i), code, "address", Shown(a))
 		}
 	}
 }

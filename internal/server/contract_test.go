@@ -16,6 +16,7 @@ import (
 
 	"github.com/winprest/facteur/internal/server/docs"
 	"github.com/winprest/facteur/internal/server/texts"
+	"github.com/winprest/facteur/internal/transport/transporttest"
 )
 
 // TestContract makes every documented call to the real handler on a real database, and holds every answer to openapi.yaml.
@@ -25,6 +26,7 @@ func TestContract(t *testing.T) {
 	w.tenants()
 	w.attachments()
 	w.profiles()
+	w.gmail()
 	w.templates()
 	w.messagesAtRest()
 	w.jobs()
@@ -190,6 +192,47 @@ func (w *contractWorld) profiles() {
 	w.refuse(422, "address_invalid", contractCall{key: w.full, method: "POST", path: "/v1/sender-profiles", body: object{
 		"level": "user", "owner_ref": "x", "transport": "sandbox", "from": object{"address": "no address"},
 	}})
+}
+
+func (w *contractWorld) gmail() {
+	client := "/v1/gmail-clients/workspace"
+	w.do(200, contractCall{key: w.full, method: "PUT", path: client, body: object{"client_id": "own", "client_secret": "own-secret"}})
+	w.do(200, contractCall{key: w.full, method: "PUT", path: client, body: object{"client_id": "own", "state": "retired"}})
+	w.refuse(422, "field_required", contractCall{key: w.full, method: "PUT", path: client, body: object{"client_id": "other"}})
+	w.get("/v1/gmail-clients")
+	w.do(204, contractCall{key: w.full, method: "DELETE", path: client})
+	made := w.post(201, "/v1/sender-profiles", object{
+		"level": "company", "owner_ref": "G001", "transport": "gmail", "from": object{"address": "invoices@zoe.example"},
+		"gmail": object{"client": "key-2", "aliases": []string{"zoe@gmail.example"}, "reconcile": true},
+	})
+	one := "/v1/sender-profiles/" + made.text(w, "id")
+	w.do(200, contractCall{key: w.full, method: "PATCH", path: one, body: object{"gmail": object{"client": nil, "aliases": nil, "reconcile": false}}})
+	w.get(one + "/authorization")
+	w.post(201, one+"/authorization", nil)
+	start := w.post(201, one+"/authorization", object{"return_url": "https://app.zoe.example/mail", "language": "nl-BE"}).text(w, "url")
+	w.get(one + "/authorization")
+	start = strings.TrimPrefix(start, publicURL)
+	page := w.do(200, contractCall{method: "GET", path: start})
+	cookie, _, _ := strings.Cut(page.header.Get("Set-Cookie"), ";")
+	browser := http.Header{"Cookie": {cookie}}
+	w.do(400, contractCall{method: "POST", path: start})
+	left := w.do(303, contractCall{method: "POST", path: start, header: browser})
+	back, err := w.google.Decide(w.Context(), left.header.Get("Location"), transporttest.GoogleDecision{})
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.do(200, contractCall{method: "GET", path: back.RequestURI(), header: browser})
+	w.do(400, contractCall{method: "GET", path: back.RequestURI(), header: browser})
+	if st := w.get(one+"/authorization").text(w, "state"); st != "connected" {
+		w.Errorf("state %s", st)
+	}
+	w.get("/v1/sender-profiles?gmail_client=key-2")
+	w.do(200, contractCall{key: w.operator, method: "GET", path: "/v1/gmail-client-report"})
+	w.do(200, contractCall{key: w.operator, method: "GET", path: "/v1/gmail-client-report/profiles?client=key-2&limit=1"})
+	w.do(204, contractCall{key: w.full, method: "DELETE", path: one + "/authorization"})
+	w.get(one + "/authorization")
+	w.do(204, contractCall{key: w.full, method: "DELETE", path: one})
+	w.refuse(409, "gmail_profile_required", contractCall{key: w.full, method: "POST", path: "/v1/sender-profiles/" + w.user + "/authorization"})
 }
 
 func (w *contractWorld) templates() {

@@ -20,6 +20,7 @@ import (
 	"github.com/winprest/facteur/internal/server/docs"
 	"github.com/winprest/facteur/internal/store"
 	"github.com/winprest/facteur/internal/transport"
+	"github.com/winprest/facteur/internal/transport/transporttest"
 )
 
 // contractFarEnd is a transport whose far end answers by the recipient's local part.
@@ -70,6 +71,7 @@ type contractWorld struct {
 	contract *contract.Contract
 	server   *httptest.Server
 	outbox   *outbox.Outbox
+	google   *transporttest.Google
 
 	operator, full, readOnly string // keys
 	attachment               string
@@ -100,7 +102,7 @@ func newContractWorld(t *testing.T) *contractWorld {
 	if err := outbox.Migrate(ctx, st); err != nil {
 		t.Fatal(err)
 	}
-	ways := transport.NewRegistry(contractFarEnd{"smtp"}, contractFarEnd{"sandbox"})
+	ways := transport.NewRegistry(contractFarEnd{"smtp"}, contractFarEnd{"sandbox"}, contractFarEnd{"gmail"})
 	box, err := outbox.New(st, ways, outbox.Config{})
 	if err != nil {
 		t.Fatal(err)
@@ -114,8 +116,10 @@ func newContractWorld(t *testing.T) *contractWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &contractWorld{T: t, contract: c, outbox: box, ids: map[string]string{}}
-	api := New(Config{Store: st, Outbox: box, Transports: ways, Logger: slog.New(slog.DiscardHandler)})
+	google := transporttest.StartGoogle(t, transporttest.GoogleConfig{Clients: googleClients})
+	w := &contractWorld{T: t, contract: c, google: google, outbox: box, ids: map[string]string{}}
+	quiet := slog.New(slog.DiscardHandler)
+	api := New(Config{Store: st, Outbox: box, Transports: ways, Logger: quiet, Consent: newConsent(t, st, box, google, quiet)})
 	w.server = httptest.NewServer(c.Handler(t, api))
 	t.Cleanup(w.server.Close)
 	if _, w.operator, err = st.CreateKey(ctx, "", "operator", []store.Scope{store.ScopeOperator}); err != nil {
@@ -171,7 +175,7 @@ func (w *contractWorld) do(want int, call contractCall) contractAnswer {
 		req.Header.Set("Authorization", "Bearer "+call.key)
 	}
 	req.Header.Set("Accept-Language", "nl-BE, fr;q=0.5")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := http.DefaultTransport.RoundTrip(req) // a redirect is an answer
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/winprest/facteur/internal/pgtest"
 	"github.com/winprest/facteur/internal/store"
 	"github.com/winprest/facteur/internal/transport"
+	"github.com/winprest/facteur/internal/transport/transporttest"
 )
 
 // house is the API over a real store, with two tenants. Nothing is sent: the outbox has no workers.
@@ -24,6 +25,7 @@ type house struct {
 	server       *Server
 	store        *store.Store
 	log          *lockedBuffer
+	google       *transporttest.Google
 	operator     string
 	ours, theirs tenantKeys
 }
@@ -70,7 +72,7 @@ func newHouse(t *testing.T, url string) *house {
 		t.Fatal(err)
 	}
 	h := &house{T: t, log: &lockedBuffer{}}
-	logger := slog.New(slog.NewJSONHandler(h.log, nil))
+	logger := slog.New(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	if h.store, err = store.Open(ctx, store.Config{URL: url, Keyset: keyset, Logger: logger}); err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +87,7 @@ func newHouse(t *testing.T, url string) *house {
 	if err := outbox.Migrate(ctx, h.store); err != nil {
 		t.Fatal(err)
 	}
-	ways := transport.NewRegistry(contractFarEnd{"smtp"}, contractFarEnd{"sandbox"})
+	ways := transport.NewRegistry(contractFarEnd{"smtp"}, contractFarEnd{"sandbox"}, contractFarEnd{"gmail"})
 	box, err := outbox.New(h.store, ways, outbox.Config{Logger: logger})
 	if err != nil {
 		t.Fatal(err)
@@ -95,7 +97,8 @@ func newHouse(t *testing.T, url string) *house {
 			t.Error(err)
 		}
 	})
-	h.server = New(Config{Store: h.store, Outbox: box, Transports: ways, Logger: logger})
+	h.google = transporttest.StartGoogle(t, transporttest.GoogleConfig{Clients: googleClients})
+	h.server = New(Config{Store: h.store, Outbox: box, Transports: ways, Logger: logger, Consent: newConsent(t, h.store, box, h.google, logger)})
 	h.operator = h.key("", store.ScopeOperator)
 	h.ours, h.theirs = h.tenant("ours"), h.tenant("theirs")
 	return h

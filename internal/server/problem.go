@@ -13,6 +13,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/winprest/facteur/api"
+	"github.com/winprest/facteur/internal/consent"
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/outbox"
 	"github.com/winprest/facteur/internal/server/texts"
@@ -91,6 +92,7 @@ func refusalOf(err error) *refusal {
 		own      *refusal
 		problems mail.Problems
 		state    *outbox.StateError
+		refused  *consent.Refusal
 		large    *http.MaxBytesError
 	)
 	switch {
@@ -102,6 +104,8 @@ func refusalOf(err error) *refusal {
 		return &refusal{status: http.StatusUnprocessableEntity, code: codeValidationFailed, problems: f.list, omitted: f.omitted}
 	case errors.As(err, &state):
 		return refuse(http.StatusConflict, stateCode(state))
+	case errors.As(err, &refused):
+		return &refusal{status: http.StatusConflict, code: refused.Code, params: refused.Params}
 	case errors.As(err, &large):
 		return refuse(http.StatusRequestEntityTooLarge, codeBodyTooLarge, "limit", bytesText(large.Limit))
 	case errors.Is(err, store.ErrNotFound):

@@ -85,6 +85,9 @@ func (s *Server) checkSettings(c *gin.Context, p *mail.Profile, f *findings) err
 	} else if ok && p.Transport != "smtp" && p.SMTP != nil {
 		ps.Add("/smtp", codeSMTPNotUsed)
 	}
+	if err := s.checkGmail(c, p, &ps); err != nil {
+		return err
+	}
 	ids := make([]string, len(p.Attachments))
 	for i, a := range p.Attachments {
 		ids[i] = a.AttachmentID
@@ -124,6 +127,7 @@ func (s *Server) attachments(ctx context.Context, tenant string, ids []string) (
 //	@Produce	json
 //	@Param		level		query		string	false	"Only profiles of this level."	Enums(user, company)
 //	@Param		owner_ref	query		string	false	"Only profiles of this collaborator or billing company."
+//	@Param		gmail_client	query	string	false	"Only profiles that are connected to Google through this OAuth client, or were and need a new consent."
 //	@Param		cursor		query		string	false	"next_cursor of the page before."
 //	@Param		limit		query		int		false	"Items of a page."	minimum(1)	maximum(200)	default(50)
 //	@Success	200			{object}	api.List[api.SenderProfile]
@@ -131,7 +135,7 @@ func (s *Server) attachments(ctx context.Context, tenant string, ids []string) (
 //	@Router		/v1/sender-profiles [get]
 func (s *Server) listProfiles(c *gin.Context) error {
 	q := newQuery(c)
-	f := store.ProfileFilter{Level: mail.Level(q.oneOf("level", "user", "company")), OwnerRef: q.text("owner_ref")}
+	f := store.ProfileFilter{Level: mail.Level(q.oneOf("level", "user", "company")), OwnerRef: q.text("owner_ref"), GmailClient: q.text("gmail_client")}
 	page := q.page()
 	if err := q.err(); err != nil {
 		return err
@@ -210,6 +214,7 @@ func (s *Server) patchProfile(c *gin.Context) error {
 			return err
 		}
 		f := findings{list: append(mail.Problems(nil), shape.list...), omitted: shape.omitted}
+		wasGmail := p.Transport == gmailTransport
 		patchProfile(p, &req)
 		if err := s.checkSettings(c, p, &f); err != nil {
 			return err
@@ -218,6 +223,9 @@ func (s *Server) patchProfile(c *gin.Context) error {
 			return err
 		}
 		p.Hold, p.Pause, p.PausedUntil = nil, nil, time.Time{}
+		if wasGmail && p.Transport != gmailTransport {
+			s.consent.Left(c.Request.Context(), p)
+		}
 		if err := s.outbox.Wake(c.Request.Context(), p.ID); err != nil {
 			return err
 		}
@@ -251,6 +259,9 @@ func (s *Server) deleteProfile(c *gin.Context) error {
 		}
 		if err := s.store.DeleteProfile(c.Request.Context(), p.TenantID, p.ID, p.Version); err != nil {
 			return err
+		}
+		if p.Transport == gmailTransport {
+			s.consent.Left(c.Request.Context(), p)
 		}
 		return (&answer{status: http.StatusNoContent}).write(c)
 	})
@@ -331,7 +342,10 @@ func patchProfile(p *mail.Profile, r *api.SenderProfilePatch) {
 		}
 	}
 	if r.Transport != nil && *r.Transport != p.Transport {
-		p.Transport, p.SMTP = *r.Transport, nil
+		p.Transport, p.SMTP, p.Gmail = *r.Transport, nil, nil
+	}
+	if r.Gmail != nil {
+		patchGmail(p, r.Gmail)
 	}
 	if r.SMTP != nil {
 		if p.SMTP == nil {

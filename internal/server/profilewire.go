@@ -28,6 +28,9 @@ func newProfile(r *api.SenderProfileRequest) *mail.Profile {
 			CACertificates: q.CACertificates, DSN: q.DSN, EnvelopeFrom: q.EnvelopeFrom,
 		}
 	}
+	if q := r.Gmail; q != nil {
+		p.Gmail = &mail.GmailSettings{Client: q.Client, Aliases: q.Aliases, Reconcile: q.Reconcile}
+	}
 	fillDefaults(p)
 	return p
 }
@@ -39,6 +42,9 @@ func fillDefaults(p *mail.Profile) {
 	}
 	if p.MaxConnections == 0 {
 		p.MaxConnections = defaultConnections
+	}
+	if p.Transport == gmailTransport && p.Gmail == nil {
+		p.Gmail = &mail.GmailSettings{}
 	}
 	q := p.SMTP
 	if q == nil {
@@ -114,6 +120,9 @@ func profileOf(lang string, p *mail.Profile) api.SenderProfile {
 			AllowPlaintextLogin: q.AllowPlaintextLogin, HELO: q.HELO, TLSServerName: q.TLSServerName, CACertificates: q.CACertificates,
 			DSN: q.DSN, EnvelopeFrom: q.EnvelopeFrom,
 		}
+	}
+	if q := p.Gmail; q != nil {
+		w.Gmail = &api.GmailSettings{Client: q.Client, Aliases: q.Aliases, Reconcile: q.Reconcile}
 	}
 	switch {
 	case p.Hold != nil:

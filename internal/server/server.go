@@ -22,6 +22,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/winprest/facteur/internal/consent"
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/outbox"
 	"github.com/winprest/facteur/internal/server/docs"
@@ -34,6 +35,7 @@ type Config struct {
 	Store      *store.Store
 	Outbox     *outbox.Outbox
 	Transports transport.Registry // the ways a profile may name
+	Consent    *consent.Service   // nil: no profile can be connected to Gmail
 	Logger     *slog.Logger       // nil: slog.Default()
 	Limits     Limits
 	// Production adds Strict-Transport-Security: the service is reached over TLS.
@@ -70,6 +72,7 @@ type Server struct {
 	store      *store.Store
 	outbox     *outbox.Outbox
 	transports transport.Registry
+	consent    *consent.Service
 	log        *slog.Logger
 	limits     Limits
 	production bool
@@ -84,11 +87,14 @@ type Server struct {
 // New makes the handler of the whole API.
 func New(cfg Config) *Server {
 	s := &Server{
-		store: cfg.Store, outbox: cfg.Outbox, transports: cfg.Transports, log: cfg.Logger, limits: cfg.Limits.withDefaults(),
+		store: cfg.Store, outbox: cfg.Outbox, transports: cfg.Transports, consent: cfg.Consent, log: cfg.Logger, limits: cfg.Limits.withDefaults(),
 		production: cfg.Production,
 	}
 	if s.log == nil {
 		s.log = slog.Default()
+	}
+	if s.consent == nil {
+		s.consent, _ = consent.New(consent.Config{Store: cfg.Store, Logger: s.log}) // without clients nothing can be wrong
 	}
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
@@ -140,6 +146,19 @@ func (s *Server) routes() []route {
 		{del, "/v1/sender-profiles/:id", manage, s.deleteProfile},
 		{post, "/v1/sender-profiles/:id/check", manage, s.checkProfile},
 		{post, "/v1/sender-profiles/:id/test-message", send, s.sendTestMessage},
+		{post, "/v1/sender-profiles/:id/authorization", manage, s.beginAuthorization},
+		{get, "/v1/sender-profiles/:id/authorization", read, s.getAuthorization},
+		{del, "/v1/sender-profiles/:id/authorization", manage, s.revokeAuthorization},
+
+		{get, "/v1/gmail-clients", read, s.listGmailClients},
+		{put, "/v1/gmail-clients/:name", manage, s.putGmailClient},
+		{del, "/v1/gmail-clients/:name", manage, s.deleteGmailClient},
+		{get, "/v1/gmail-client-report", operator, s.reportGmailClients},
+		{get, "/v1/gmail-client-report/profiles", operator, s.listGmailClientProfiles},
+
+		{get, consent.StartPath, public, s.consentStart},
+		{post, consent.StartPath, public, s.consentLeave},
+		{get, consent.CallbackPath, public, s.consentCallback},
 
 		{post, "/v1/templates", manage, s.createTemplate},
 		{get, "/v1/templates", read, s.listTemplates},

@@ -23,6 +23,12 @@ var scopes = map[string]store.Scope{
 	"PATCH /v1/sender-profiles/:id": store.ScopeManage, "DELETE /v1/sender-profiles/:id": store.ScopeManage,
 	"POST /v1/sender-profiles/:id/check": store.ScopeManage, "POST /v1/sender-profiles/:id/test-message": store.ScopeSend,
 
+	"POST /v1/sender-profiles/:id/authorization": store.ScopeManage, "GET /v1/sender-profiles/:id/authorization": store.ScopeRead,
+	"DELETE /v1/sender-profiles/:id/authorization": store.ScopeManage,
+	"GET /v1/gmail-clients":                        store.ScopeRead, "PUT /v1/gmail-clients/:name": store.ScopeManage, "DELETE /v1/gmail-clients/:name": store.ScopeManage,
+	"GET /v1/gmail-client-report": store.ScopeOperator, "GET /v1/gmail-client-report/profiles": store.ScopeOperator,
+	"GET /oauth/google/start": "", "POST /oauth/google/start": "", "GET /oauth/google/callback": "",
+
 	"POST /v1/templates": store.ScopeManage, "GET /v1/templates": store.ScopeRead, "GET /v1/templates/:id": store.ScopeRead,
 	"PATCH /v1/templates/:id": store.ScopeManage, "DELETE /v1/templates/:id": store.ScopeManage,
 	"PUT /v1/templates/:id/translations/:language": store.ScopeManage, "DELETE /v1/templates/:id/translations/:language": store.ScopeManage,

@@ -29,7 +29,7 @@ type profileRow struct {
 
 func (profileRow) TableName() string { return "sender_profiles" }
 
-func (r *profileRow) aad() string { return "sender_profiles/" + r.TenantID + "/" + r.ID + "/secrets" }
+func (r *profileRow) aad() string { return profileSecretsIn.aad(r.TenantID, r.ID) }
 
 // profileSettings is the JSON of sender_profiles.settings. It holds no secret.
 type profileSettings struct {
@@ -40,6 +40,7 @@ type profileSettings struct {
 	Signatures  map[string]mail.Signature `json:"signatures,omitempty"`
 	Attachments []mail.ProfileAttachment  `json:"attachments,omitempty"`
 	SMTP        *smtpSettings             `json:"smtp,omitempty"`
+	Gmail       *gmailSettings            `json:"gmail,omitempty"`
 }
 
 type smtpSettings struct {
@@ -54,6 +55,12 @@ type smtpSettings struct {
 	CACertificates      string        `json:"ca_certificates,omitempty"`
 	DSN                 bool          `json:"dsn,omitempty"`
 	EnvelopeFrom        string        `json:"envelope_from,omitempty"`
+}
+
+type gmailSettings struct {
+	Client    string   `json:"client,omitempty"`
+	Aliases   []string `json:"aliases,omitempty"`
+	Reconcile bool     `json:"reconcile,omitempty"`
 }
 
 // profileSecrets is the JSON that sender_profiles.sealed_secrets seals.
@@ -73,6 +80,9 @@ func (s *Store) profileRow(p *mail.Profile) (*profileRow, error) {
 			HELO: c.HELO, TLSServerName: c.TLSServerName, CACertificates: c.CACertificates, DSN: c.DSN, EnvelopeFrom: c.EnvelopeFrom,
 		}
 		secrets.SMTPPassword = string(c.Password)
+	}
+	if c := p.Gmail; c != nil {
+		settings.Gmail = &gmailSettings{Client: c.Client, Aliases: c.Aliases, Reconcile: c.Reconcile}
 	}
 	doc, err := json.Marshal(settings)
 	if err != nil {
@@ -113,6 +123,9 @@ func (s *Store) openProfile(r *profileRow) (*mail.Profile, error) {
 	}
 	if p.Pause, err = trouble(r.Pause); err != nil {
 		return nil, fmt.Errorf("store: pause of %s: %w", r.ID, err)
+	}
+	if c := settings.Gmail; c != nil {
+		p.Gmail = &mail.GmailSettings{Client: c.Client, Aliases: c.Aliases, Reconcile: c.Reconcile}
 	}
 	var secrets profileSecrets
 	if r.SealedSecrets != nil {

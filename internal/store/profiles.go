@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"gorm.io/gorm"
@@ -15,6 +14,8 @@ import (
 type ProfileFilter struct {
 	Level    mail.Level
 	OwnerRef string
+	// GmailClient selects profiles that are connected through the OAuth client of this name, well or no more.
+	GmailClient string
 }
 
 // CreateProfile stores a profile with version 1, and its lanes. A new default takes the place of the old one. See
@@ -70,6 +71,9 @@ func (s *Store) ListProfiles(ctx context.Context, tenantID string, f ProfileFilt
 	if f.OwnerRef != "" {
 		q = q.Where("owner_ref = ?", f.OwnerRef)
 	}
+	if f.GmailClient != "" {
+		q = q.Where("id IN (SELECT profile_id FROM gmail_grants WHERE client = ? AND state IN ('connected', 'needs_reauthorization'))", f.GmailClient)
+	}
 	return list(q, p, "id", func(r *profileRow) string { return r.ID }, s.openProfile)
 }
 
@@ -88,6 +92,11 @@ func (s *Store) UpdateProfile(ctx context.Context, p *mail.Profile, version int6
 		}
 		row.Version, row.CreatedAt, row.UpdatedAt = old.Version+1, old.CreatedAt, later(old.UpdatedAt)
 		row.Hold, row.Pause, row.PausedUntil, row.PauseCount = nil, nil, 0, 0
+		if old.Transport == gmailTransport && row.Transport != gmailTransport {
+			if err := leaveGrant(tx, p.TenantID, p.ID); err != nil {
+				return err
+			}
+		}
 		if err := yieldDefaultProfile(tx, row); err != nil {
 			return err
 		}
@@ -109,7 +118,8 @@ const waitingMessages = `SELECT EXISTS (SELECT 1 FROM messages WHERE profile_id 
 OR EXISTS (SELECT 1 FROM messages WHERE profile_id = ? AND status = 'uncertain')
 OR EXISTS (SELECT 1 FROM messages WHERE profile_id = ? AND status = 'sending')`
 
-// DeleteProfile takes a profile away and forgets its secrets. What it sent keeps naming it. ErrInUse: messages still need
+// DeleteProfile takes a profile away and forgets its secrets, but for a grant's refresh token, which is kept until Google has
+// revoked it. What it sent keeps naming it. ErrInUse: messages still need
 // it. version is as for UpdateProfile.
 func (s *Store) DeleteProfile(ctx context.Context, tenantID, id string, version int64) error {
 	return failed("delete profile", s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
@@ -124,6 +134,9 @@ func (s *Store) DeleteProfile(ctx context.Context, tenantID, id string, version 
 		}
 		if waiting {
 			return ErrInUse
+		}
+		if err := leaveGrant(tx, tenantID, id); err != nil {
+			return err
 		}
 		now := later(old.UpdatedAt)
 		return tx.Model(&profileRow{}).Where("tenant_id = ? AND id = ?", tenantID, id).UpdateColumns(map[string]any{
@@ -173,60 +186,3 @@ func makeLanes(tx *gorm.DB, row *profileRow) error {
 
 // later is now, or just after a time of a process whose clock is ahead.
 func later(than int64) int64 { return max(micros(time.Now()), than+1) }
-
-// CheckKeyset opens the newest stored secret. ErrSealed: this is not the keyset that the database was used with.
-func (s *Store) CheckKeyset(ctx context.Context) error {
-	var rows []profileRow
-	err := s.ro.WithContext(ctx).Where("sealed_secrets IS NOT NULL").Order("id DESC").Limit(1).Find(&rows).Error
-	if err != nil || len(rows) == 0 {
-		return failed("check keyset", err)
-	}
-	if s.keyset == nil {
-		return ErrSealed
-	}
-	_, err = s.keyset.Open(rows[0].aad(), rows[0].SealedSecrets)
-	return err
-}
-
-// RewrapAll seals every secret with the keyset's primary key, so that older keys can go, and says how many it changed. It
-// may run beside everything else and be run again.
-func (s *Store) RewrapAll(ctx context.Context) (n int, err error) {
-	if s.keyset == nil {
-		return 0, ErrSealed
-	}
-	after := ""
-	for {
-		var rows []profileRow
-		err := s.ro.WithContext(ctx).Where("sealed_secrets IS NOT NULL AND id > ?", after).Order("id").Limit(MaxPage).Find(&rows).Error
-		if err != nil || len(rows) == 0 {
-			return n, failed("rewrap", err)
-		}
-		for i := range rows {
-			changed, err := s.rewrap(ctx, &rows[i])
-			if err != nil {
-				return n, fmt.Errorf("store: rewrap %s: %w", rows[i].ID, err)
-			}
-			if changed {
-				n++
-			}
-		}
-		after = rows[len(rows)-1].ID
-	}
-}
-
-// rewrap seals one row's secrets again unless somebody edits them at the same time: that seals them too.
-func (s *Store) rewrap(ctx context.Context, row *profileRow) (bool, error) {
-	if s.keyset.current(row.SealedSecrets) {
-		return false, nil
-	}
-	plain, err := s.keyset.Open(row.aad(), row.SealedSecrets)
-	if err != nil {
-		return false, err
-	}
-	sealed, err := s.keyset.Seal(row.aad(), plain)
-	if err != nil {
-		return false, err
-	}
-	done := s.db.WithContext(ctx).Model(&profileRow{}).Where("id = ? AND sealed_secrets = ?", row.ID, row.SealedSecrets).UpdateColumn("sealed_secrets", sealed)
-	return done.RowsAffected > 0, failed("rewrap", done.Error)
-}

@@ -75,6 +75,15 @@ func Word(lang, kind, key string) string {
 	return key
 }
 
+// Phrase is Word with its {params}, given as key, value pairs. Kind "page" are the words of the pages for a person.
+func Phrase(lang, kind, key string, params ...string) string {
+	values := make(map[string]string, len(params)/2)
+	for i := 0; i+1 < len(params); i += 2 {
+		values[params[i]] = params[i+1]
+	}
+	return fill(Word(lang, kind, key), values)
+}
+
 // Codes lists every code that has texts, in order.
 func Codes() []string {
 	return slices.Sorted(maps.Keys(languages[Default].Problems))
