@@ -56,7 +56,7 @@ func (consentRow) TableName() string { return "gmail_consents" }
 // a Gmail profile any more.
 func (s *Store) CreateConsent(ctx context.Context, c *Consent) error {
 	fill("cns", &c.ID, &c.CreatedAt)
-	return failed("create consent", s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+	return failed("create consent", s.transaction(ctx, func(tx *gorm.DB) error {
 		p, err := lockProfile(tx, c.TenantID, c.ProfileID, 0, "NO KEY UPDATE")
 		if err != nil {
 			return err

@@ -34,7 +34,7 @@ func (gmailClientRow) TableName() string { return "gmail_clients" }
 // PutGmailClient stores a tenant's client. When it becomes the current one, the former is accepting from then on. ErrInUse: it has another ClientID
 // and profiles are connected through it. ErrNotFound: it has no secret, given or stored.
 func (s *Store) PutGmailClient(ctx context.Context, c *GmailClient) error {
-	return failed("put gmail client", s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+	return failed("put gmail client", s.transaction(ctx, func(tx *gorm.DB) error {
 		now := micros(Now())
 		var old gmailClientRow
 		found := tx.Clauses(clause.Locking{Strength: "UPDATE"}).Where("tenant_id = ? AND name = ?", c.TenantID, c.Name).Limit(1).Find(&old)
@@ -86,7 +86,7 @@ func ownClientUsed(tx *gorm.DB, tenantID, name string) (used bool, err error) {
 
 // DeleteGmailClient forgets a tenant's client. ErrInUse: profiles are connected through it.
 func (s *Store) DeleteGmailClient(ctx context.Context, tenantID, name string) error {
-	return failed("delete gmail client", s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+	return failed("delete gmail client", s.transaction(ctx, func(tx *gorm.DB) error {
 		var row gmailClientRow
 		if err := tx.Clauses(clause.Locking{Strength: "UPDATE"}).Where("tenant_id = ? AND name = ?", tenantID, name).Take(&row).Error; err != nil {
 			return err

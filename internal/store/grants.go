@@ -163,7 +163,7 @@ func (s *Store) SaveGrant(ctx context.Context, p *mail.Profile, consentID string
 	if row.SealedAccess, err = s.seal(accessTokenIn, p.TenantID, p.ID, g.AccessToken); err != nil {
 		return err
 	}
-	return failed("save grant", s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+	return failed("save grant", s.transaction(ctx, func(tx *gorm.DB) error {
 		old, err := lockProfile(tx, p.TenantID, p.ID, p.Version, "NO KEY UPDATE")
 		if err != nil {
 			return err
@@ -202,7 +202,7 @@ func (s *Store) RevokeGrant(ctx context.Context, tenantID, profileID string, hol
 		return err
 	}
 	text := string(doc)
-	return failed("revoke grant", s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+	return failed("revoke grant", s.transaction(ctx, func(tx *gorm.DB) error {
 		old, err := lockProfile(tx, tenantID, profileID, 0, "NO KEY UPDATE")
 		if err != nil {
 			return err

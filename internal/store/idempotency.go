@@ -76,7 +76,7 @@ func (s *Store) Replay(ctx context.Context, tenantID, key string) (*IdempotencyR
 
 // create runs fn in a transaction that also stores rec, when there is one. A used key is ErrKeyUsed and fn does not run.
 func (s *Store) create(ctx context.Context, doing string, rec *IdempotencyRecord, fn func(tx *gorm.DB) error) error {
-	return failed(doing, s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+	return failed(doing, s.transaction(ctx, func(tx *gorm.DB) error {
 		if rec != nil {
 			row, err := rec.row()
 			if err != nil {

@@ -262,6 +262,11 @@ func again(ctx context.Context, write func() error) error {
 	}
 }
 
+// transaction is Write for the resources: fn too runs again after a deadlock.
+func (s *Store) transaction(ctx context.Context, fn func(tx *gorm.DB) error) error {
+	return again(ctx, func() error { return s.db.WithContext(ctx).Transaction(fn) })
+}
+
 func (s *Store) writeLite(ctx context.Context, fn func(ctx context.Context, tx *Tx) error) error {
 	tx, err := s.lite.BeginTx(ctx, nil)
 	if err != nil {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"time"
 
 	"gorm.io/gorm"
@@ -85,7 +86,7 @@ func (s *Store) UpdateProfile(ctx context.Context, p *mail.Profile, version int6
 	if err != nil {
 		return err
 	}
-	err = s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+	err = s.transaction(ctx, func(tx *gorm.DB) error {
 		old, err := lockProfile(tx, p.TenantID, p.ID, version, "NO KEY UPDATE")
 		if err != nil {
 			return err
@@ -113,26 +114,34 @@ func (s *Store) UpdateProfile(ctx context.Context, p *mail.Profile, version int6
 	return nil
 }
 
-// waitingMessages are those that still need their profile.
-const waitingMessages = `SELECT EXISTS (SELECT 1 FROM messages WHERE profile_id = ? AND status IN ('queued', 'deferred'))
-OR EXISTS (SELECT 1 FROM messages WHERE profile_id = ? AND status = 'uncertain')
-OR EXISTS (SELECT 1 FROM messages WHERE profile_id = ? AND status = 'sending')`
+// needsProfile says that messages still need a profile: queued, deferred and uncertain ones, and those on their way.
+func (s *Store) needsProfile(tx *gorm.DB, tenantID, id string) (needed bool, err error) {
+	sending := sendingSQLite
+	if s.pg != nil {
+		sending = sendingPostgres
+	}
+	err = tx.Raw(`SELECT EXISTS (SELECT 1 FROM messages WHERE profile_id = @id AND waiting IN ('queued', 'deferred'))
+OR EXISTS (SELECT 1 FROM messages WHERE profile_id = @id AND waiting = 'uncertain')
+OR EXISTS (SELECT 1 `+sending+` AND c.tenant_id = @tenant AND m.profile_id = @id)`,
+		sql.Named("id", id), sql.Named("tenant", tenantID)).Scan(&needed).Error
+	return needed, err
+}
 
 // DeleteProfile takes a profile away and forgets its secrets, but for a grant's refresh token, which is kept until Google has
 // revoked it. What it sent keeps naming it. ErrInUse: messages still need
 // it. version is as for UpdateProfile.
 func (s *Store) DeleteProfile(ctx context.Context, tenantID, id string, version int64) error {
-	return failed("delete profile", s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+	return failed("delete profile", s.transaction(ctx, func(tx *gorm.DB) error {
 		// The strongest lock waits for transactions that are adding messages to the profile.
 		old, err := lockProfile(tx, tenantID, id, version, "UPDATE")
 		if err != nil {
 			return err
 		}
-		var waiting bool
-		if err := tx.Raw(waitingMessages, id, id, id).Scan(&waiting).Error; err != nil {
+		needed, err := s.needsProfile(tx, tenantID, id)
+		if err != nil {
 			return err
 		}
-		if waiting {
+		if needed {
 			return ErrInUse
 		}
 		if err := leaveGrant(tx, tenantID, id); err != nil {

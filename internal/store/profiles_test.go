@@ -168,13 +168,19 @@ func TestDeleteProfileInUse(t *testing.T) {
 		ctx := context.Background()
 		p := newProfile(t, s, newTenant(t, s))
 		_, ids := submit(t, s, p, 1)
-		for status, want := range map[mail.Status]error{
-			mail.StatusQueued: store.ErrInUse, mail.StatusDeferred: store.ErrInUse, mail.StatusSending: store.ErrInUse, mail.StatusUncertain: store.ErrInUse,
-		} {
-			sql(t, s, "UPDATE messages SET status = $1 WHERE id = $2", string(status), ids[0])
-			if err := s.DeleteProfile(ctx, p.TenantID, p.ID, 0); !errors.Is(err, want) {
+		inUse := func(status mail.Status) {
+			t.Helper()
+			if err := s.DeleteProfile(ctx, p.TenantID, p.ID, 0); !errors.Is(err, store.ErrInUse) {
 				t.Errorf("with a message %s: %v", status, err)
 			}
+		}
+		if claimed, err := s.Claim(ctx, p.ID, "token", time.Minute, 1); err != nil || len(claimed) != 1 {
+			t.Fatalf("%v, %v", claimed, err)
+		}
+		inUse(mail.StatusSending)
+		for _, status := range []mail.Status{mail.StatusQueued, mail.StatusDeferred, mail.StatusUncertain} {
+			sql(t, s, "UPDATE messages SET status = $1 WHERE id = $2", string(status), ids[0])
+			inUse(status)
 		}
 		sql(t, s, "UPDATE messages SET status = 'sent' WHERE id = $1", ids[0])
 		if err := s.DeleteProfile(ctx, p.TenantID, p.ID, 7); !errors.Is(err, store.ErrVersion) {

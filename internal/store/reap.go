@@ -25,11 +25,13 @@ const (
 	forgetPostgres = `DELETE FROM claims d WHERE lease_until < ` + nowPostgres + ` AND NOT EXISTS (SELECT 1 ` + deadPostgres + ` AND c.token = d.token)`
 	forgetSQLite   = `DELETE FROM claims AS d WHERE lease_until < ` + nowSQLite + ` AND NOT EXISTS (SELECT 1 ` + deadSQLite + ` AND c.token = d.token)`
 
-	// The messages m that are still sending under a claim c whose lease is over.
-	deadPostgres = `FROM claims c CROSS JOIN LATERAL unnest(c.messages) AS i (id) JOIN messages m ON m.tenant_id = c.tenant_id AND m.id = i.id
-	WHERE c.lease_until < ` + nowPostgres + ` AND m.claim = c.token AND m.status = 'sending'`
-	deadSQLite = `FROM claims c CROSS JOIN json_each(c.messages) AS i JOIN messages m ON m.tenant_id = c.tenant_id AND m.id = i.value
-	WHERE c.lease_until < ` + nowSQLite + ` AND m.claim = c.token AND m.status = 'sending'`
+	// The messages m that are still sending under a claim c, whatever its lease; then those whose lease is over.
+	sendingPostgres = `FROM claims c CROSS JOIN LATERAL unnest(c.messages) AS i (id) JOIN messages m ON m.tenant_id = c.tenant_id AND m.id = i.id
+	WHERE m.claim = c.token AND m.status = 'sending'`
+	sendingSQLite = `FROM claims c CROSS JOIN json_each(c.messages) AS i JOIN messages m ON m.tenant_id = c.tenant_id AND m.id = i.value
+	WHERE m.claim = c.token AND m.status = 'sending'`
+	deadPostgres = sendingPostgres + ` AND c.lease_until < ` + nowPostgres
+	deadSQLite   = sendingSQLite + ` AND c.lease_until < ` + nowSQLite
 
 	expiredPostgres = `SELECT id, tenant_id, '', attempts, recipients, expires_at FROM messages WHERE waiting = 'deferred' AND expires_at < ` + nowPostgres + ` ORDER BY expires_at LIMIT 500`
 	expiredSQLite   = `SELECT id, tenant_id, '', attempts, recipients, expires_at FROM messages WHERE waiting = 'deferred' AND expires_at < ` + nowSQLite + ` ORDER BY expires_at LIMIT 500`

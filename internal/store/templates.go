@@ -195,7 +195,7 @@ func (s *Store) DeleteTranslation(ctx context.Context, tenantID, id, language st
 // editTemplate changes a locked template and stores it as its next version.
 func (s *Store) editTemplate(ctx context.Context, tenantID, id string, version int64, edit func(*mail.Template) error) (*mail.Template, error) {
 	var t *mail.Template
-	err := s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+	err := s.transaction(ctx, func(tx *gorm.DB) error {
 		old, err := lockTemplate(tx, tenantID, id, version)
 		if err != nil {
 			return err
@@ -246,7 +246,7 @@ func lockTemplate(tx *gorm.DB, tenantID, id string, version int64) (*templateRow
 
 // DeleteTemplate takes a template away; its versions stay, because messages name them. version is as for UpdateTemplate.
 func (s *Store) DeleteTemplate(ctx context.Context, tenantID, id string, version int64) error {
-	return failed("delete template", s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+	return failed("delete template", s.transaction(ctx, func(tx *gorm.DB) error {
 		if _, err := lockTemplate(tx, tenantID, id, version); err != nil {
 			return err
 		}
