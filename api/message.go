@@ -10,6 +10,14 @@ type Document struct {
 	Number string `json:"number,omitempty" example:"2026/0042" validate:"max=200"`
 	// Date of the document, a day as ISO 8601 has it. It is written the way of the mail's language.
 	Date string `json:"date,omitempty" format:"date" example:"2026-11-23"`
+	// ReminderLevel tells a first reminder (1) from a second one (2), so that each can be sent. 0 or absent: the document itself.
+	ReminderLevel int `json:"reminder_level,omitempty" example:"1" minimum:"0" maximum:"99"`
+}
+
+// AllowDuplicate permits to send a document once more to somebody who has it.
+type AllowDuplicate struct {
+	// Reason why, for the audit trail.
+	Reason string `json:"reason" example:"the client has lost it" validate:"required,max=500"`
 }
 
 // Client is who a document is for. Its name fills the token NOMCLIENT.
@@ -84,6 +92,10 @@ type Mail struct {
 	Tags []string `json:"tags,omitempty" example:"november" validate:"max=20,itemmax=100"`
 	// Metadata of your own; it comes back in every answer and is never sent.
 	Metadata map[string]string `json:"metadata,omitempty" validate:"max=50,itemmax=1000" text:"block"`
+	// AllowDuplicate permits to send the document although it went to one of the recipients in to before. Without it a mail about a
+	// document with a number is refused (409) when an earlier one of the same company, document type, number and reminder_level
+	// to the same recipient was accepted and neither failed nor was canceled.
+	AllowDuplicate *AllowDuplicate `json:"allow_duplicate,omitempty"`
 	// SendAt is when to send it, at most 400 days ahead. Default: at once.
 	SendAt *time.Time `json:"send_at,omitempty" format:"date-time" example:"2026-11-24T07:00:00Z"`
 }

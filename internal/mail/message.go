@@ -31,6 +31,8 @@ type Document struct {
 	Type   string // as Template.DocumentType
 	Number string
 	Date   string // ISO 8601 day, "2026-11-23"
+	// ReminderLevel counts the reminders of a document, from 1; 0 is the document itself.
+	ReminderLevel int
 }
 
 // Client is who the document is for. Name fills NOMCLIENT.

@@ -23,6 +23,9 @@ func (e *StateError) Error() string {
 	return fmt.Sprintf("outbox: cannot %s a message that is %s", e.Action, e.Status)
 }
 
+// ErrDocumentTaken refuses to retry a message: another one brings the same document to the same recipient by now.
+var ErrDocumentTaken = errors.New("outbox: another message brings the document by now")
+
 // Ways to resolve an uncertain message.
 const (
 	ResolveSent   = "sent"   // a person knows that it arrived
@@ -42,9 +45,10 @@ func (o *Outbox) Cancel(ctx context.Context, tenantID, actor, messageID string) 
 	})
 }
 
-// Retry queues a failed message again, for the recipients that failed.
+// Retry queues a failed message again, for the recipients that failed. It is ErrDocumentTaken when another message has brought them the
+// document since, or will.
 func (o *Outbox) Retry(ctx context.Context, tenantID, actor, messageID string) error {
-	return o.act(ctx, tenantID, actor, messageID, "message.retry", nil, func(m *store.MessageState) error {
+	return o.act(ctx, tenantID, actor, messageID, actionRetry, nil, func(m *store.MessageState) error {
 		if m.Status != mail.StatusFailed {
 			return &StateError{"retry", m.Status, m.Phase}
 		}
@@ -105,6 +109,8 @@ func (o *Outbox) dueNow(m *store.MessageState) {
 	m.NotBefore, m.ExpiresAt = time.Time{}, time.Now().Add(o.cfg.MaxWait)
 }
 
+const actionRetry = "message.retry"
+
 // act changes one message by a person's will, leaves a trace, and wakes a lane when there is something to send.
 func (o *Outbox) act(ctx context.Context, tenantID, actor, messageID, action string, detail map[string]string, change func(*store.MessageState) error) error {
 	now := time.Now().UTC()
@@ -128,6 +134,15 @@ func (o *Outbox) act(ctx context.Context, tenantID, actor, messageID, action str
 		})
 		if err != nil {
 			return err
+		}
+		if action == actionRetry {
+			taken, err := o.store.DocumentsTaken(ctx, tx, tenantID, messageID, before.Recipients)
+			if err != nil {
+				return err
+			}
+			if taken {
+				return ErrDocumentTaken
+			}
 		}
 		err = o.store.AppendAudit(ctx, tx, &store.AuditEvent{
 			TenantID: tenantID, Actor: actor, Action: action, Subject: messageID, Detail: trail, CreatedAt: now,

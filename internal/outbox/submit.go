@@ -35,6 +35,8 @@ type Item struct {
 	Template *mail.Template // nil: the draft's own content
 	Detail   store.MessageDetail
 	SendAt   time.Time // zero: the submission's
+	// AllowDuplicate is why the document may go to somebody who has it; empty: it may not.
+	AllowDuplicate string
 }
 
 // Receipt says what was accepted.
@@ -54,13 +56,14 @@ type ReceiptMessage struct {
 // Submit composes every message and stores the job, all of it or nothing. When it returns nil the job is on disk.
 //
 // The error is mail.Problems, with pointers that begin with the item's index ("/0/to/1/address"), when the input is wrong;
-// store.ErrKeyUsed when the idempotency key was taken meanwhile; anything else is a fault of ours, and nothing was stored
+// *store.DuplicateError when somebody has one of the documents already; store.ErrKeyUsed when the idempotency key was taken meanwhile; anything else is a fault of ours, and nothing was stored
 // as far as the database could still be asked.
 func (o *Outbox) Submit(ctx context.Context, s *Submission) (*Receipt, error) {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	receipt := &Receipt{JobID: store.NewID("job"), CreatedAt: now, Messages: make([]ReceiptMessage, len(s.Items))}
 	messages := make([]store.NewMessage, len(s.Items))
 	composers := map[*mail.Template]*mail.Composer{}
+	documents := documents{}
 	priority := mail.PriorityBatch
 	if s.Purpose == PurposeOneOff {
 		priority = mail.PriorityOneOff
@@ -80,6 +83,11 @@ func (o *Outbox) Submit(ctx context.Context, s *Submission) (*Receipt, error) {
 			problems.Under("/"+strconv.Itoa(i), ps)
 			continue
 		}
+		keys := mail.DocumentKeys(item.Detail.CompanyRef, item.Detail.Document, recipients)
+		if item.AllowDuplicate == "" && documents.add(keys) {
+			problems.Add("/"+strconv.Itoa(i)+"/document/number", mail.CodeDocumentTwice, "number", mail.Shown(item.Detail.Document.Number))
+			continue
+		}
 		r := &receipt.Messages[i]
 		r.ID, r.Language = item.Draft.MessageID, content.Language
 		if item.Template != nil {
@@ -87,6 +95,8 @@ func (o *Outbox) Submit(ctx context.Context, s *Submission) (*Receipt, error) {
 		}
 		m := &messages[i]
 		*m = store.NewMessage{ID: r.ID, Priority: priority, NotBefore: s.SendAt, Recipients: recipients, Content: content, Detail: item.Detail}
+		m.Detail.AllowedDuplicateReason = item.AllowDuplicate
+		m.Document = store.Document{Keys: keys, AllowDuplicate: item.AllowDuplicate}
 		if !item.SendAt.IsZero() {
 			m.NotBefore = item.SendAt
 		}
@@ -119,6 +129,18 @@ func (o *Outbox) Submit(ctx context.Context, s *Submission) (*Receipt, error) {
 		return nil, err
 	}
 	return receipt, nil
+}
+
+// documents are those that the messages of one submission bring so far.
+type documents map[mail.DocumentKey]bool
+
+// add says whether one of the keys was there.
+func (d documents) add(keys []mail.DocumentKey) (twice bool) {
+	for _, k := range keys {
+		twice = twice || d[k]
+		d[k] = true
+	}
+	return twice
 }
 
 // pending is a submission that waits for its commit.
@@ -259,6 +281,9 @@ func (o *Outbox) writeGroup(group []*pending) (conflicts map[int]bool, err error
 			}
 		}
 		if err := o.store.InsertSubmissions(ctx, tx, subs); err != nil {
+			return err
+		}
+		if err := o.store.ClaimDocuments(ctx, tx, subs); err != nil {
 			return err
 		}
 		wakes, err := o.store.RingLanes(ctx, tx, ringsFor(subs))

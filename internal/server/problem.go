@@ -39,6 +39,8 @@ const (
 	codeTooLateToCancel      = "too_late_to_cancel"
 	codeNotFailed            = "not_failed"
 	codeNotUncertain         = "not_uncertain"
+	codeDuplicateDocument    = "duplicate_document"
+	codeDocumentSentSince    = "document_sent_since"
 )
 
 // Codes of parameters of the query.
@@ -120,6 +122,8 @@ func refusalOf(err error) *refusal {
 		return refuse(http.StatusUnauthorized, codeUnauthorized)
 	case errors.Is(err, store.ErrCursor):
 		return refuseField("?cursor", codeCursorInvalid)
+	case errors.Is(err, outbox.ErrDocumentTaken):
+		return refuse(http.StatusConflict, codeDocumentSentSince)
 	case errors.Is(err, outbox.ErrStopping):
 		r := refuse(http.StatusServiceUnavailable, codeStopping)
 		r.retryAfter = 5 * time.Second

@@ -1,8 +1,11 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,9 +28,11 @@ const (
 	codeAttachmentIDOrContent   = "attachment_id_or_content"
 	codeAttachmentFieldsWithID  = "attachment_fields_with_id"
 	codeAttachmentContentNeeded = "attachment_content_missing"
-	codeFileTooLarge            = "file_too_large"    // limit
-	codeMessageNotFound         = "message_not_found" // id
-	codeSendAtTooFar            = "send_at_too_far"   // max: days
+	codeFileTooLarge            = "file_too_large"           // limit
+	codeMessageNotFound         = "message_not_found"        // id
+	codeSendAtTooFar            = "send_at_too_far"          // max: days
+	codeDocumentSentBefore      = "document_sent_before"     // number, recipient, at, message_id
+	codeDocumentAcceptedBefore  = "document_accepted_before" // likewise; that mail is on its way, or its outcome uncertain
 )
 
 // Reasons why a profile was chosen.
@@ -141,13 +146,24 @@ func (w *sending) makeDrafts() error {
 		}
 		item.Detail = store.MessageDetail{
 			Document: d.Document, Client: d.Client, ExternalID: m.ExternalID, Tags: m.Tags, Metadata: m.Metadata, LanguageAsked: d.Language,
-			SenderLevel: w.profile.Level, SenderReason: w.sender.Reason, RequestedBy: apiKey(w.c).ID,
+			SenderLevel: w.profile.Level, SenderReason: w.sender.Reason, RequestedBy: apiKey(w.c).ID, CompanyRef: w.company(),
+		}
+		if m.AllowDuplicate != nil {
+			item.AllowDuplicate = m.AllowDuplicate.Reason
 		}
 		if t != nil {
 			item.Detail.TemplateID, item.Detail.TemplateVersion = t.ID, t.Version
 		}
 	}
 	return nil
+}
+
+// company is whose documents the mails bring.
+func (w *sending) company() string {
+	if w.req.companyRef == "" && w.profile.Level == mail.LevelCompany {
+		return w.profile.OwnerRef
+	}
+	return w.req.companyRef
 }
 
 // draft is a mail without its references, with what the request says for all.
@@ -295,6 +311,10 @@ func (w *sending) submit(id *idempotency, accept func(*outbox.Receipt) (*answer,
 	if errors.As(err, &problems) {
 		return nil, w.refused(problems)
 	}
+	var duplicates *store.DuplicateError
+	if errors.As(err, &duplicates) {
+		return nil, w.hadBefore(duplicates)
+	}
 	if errors.Is(err, store.ErrNotFound) { // it was deleted since it was looked up
 		return nil, refuseField(w.asked, codeSenderNotFound, "reference", mail.Shown(w.reference))
 	}
@@ -318,6 +338,35 @@ func (w *sending) refused(problems mail.Problems) error {
 		f.put(p)
 	}
 	return f.err()
+}
+
+// hadBefore names the documents that somebody has, with when they went to whom.
+func (w *sending) hadBefore(e *store.DuplicateError) error {
+	slices.SortFunc(e.Duplicates, func(a, b store.Duplicate) int { return cmp.Compare(a.Message, b.Message) })
+	var f findings
+	for _, d := range e.Duplicates {
+		detail := &w.items[d.Message].Detail
+		code, at := codeDocumentAcceptedBefore, d.AcceptedAt
+		if d.Status == mail.StatusSent {
+			code, at = codeDocumentSentBefore, d.SentAt
+		}
+		f.add(w.req.at(d.Message)+"/document/number", code, "number", mail.Shown(detail.Document.Number), "recipient", w.recipientOf(d),
+			"at", at.Format("2006-01-02 15:04")+" UTC", "message_id", d.EarlierID)
+	}
+	return &refusal{status: http.StatusConflict, code: codeDuplicateDocument, problems: f.list, omitted: f.omitted}
+}
+
+// recipientOf is the address that a duplicate's key is about.
+func (w *sending) recipientOf(d store.Duplicate) string {
+	item := &w.items[d.Message]
+	for _, to := range item.Draft.To {
+		form, _ := mail.EnvelopeForm(to.Address)
+		recipients := []mail.Recipient{{Address: mail.Address{Address: form}, Kind: mail.KindTo}}
+		if keys := mail.DocumentKeys(item.Detail.CompanyRef, item.Detail.Document, recipients); len(keys) == 1 && keys[0] == d.Key {
+			return mail.Shown(to.Address)
+		}
+	}
+	return ""
 }
 
 func (w *sending) storeFile(f *inlineFile) error {

@@ -167,7 +167,9 @@ func TestSendOne(t *testing.T) {
 		}
 
 		// A reminder belongs to the invoice's mail.
-		reply := h.must(http.StatusAccepted, h.ours.send, "POST", "/v1/messages", with{"user_ref": "jdupont", "in_reply_to": one.text("id")}.of(f.invoice()))
+		reply := h.must(http.StatusAccepted, h.ours.send, "POST", "/v1/messages", with{
+			"user_ref": "jdupont", "in_reply_to": one.text("id"), "document": object{"type": "invoice", "number": "2026/1", "date": "2026-11-23", "reminder_level": 1},
+		}.of(f.invoice()))
 		raw = h.must(http.StatusOK, h.ours.read, "GET", reply.Header().Get("Location")+"/raw", nil)
 		if !strings.Contains(raw.Body.String(), "In-Reply-To: <"+strings.TrimPrefix(one.text("id"), "msg_")+"@firm.example>") {
 			h.Errorf("raw: %.600s", raw.Body)
@@ -179,7 +181,7 @@ func TestSendOne(t *testing.T) {
 
 		job := h.must(http.StatusAccepted, h.ours.send, "POST", "/v1/send-jobs", object{
 			"company_ref": "C001", "language": "fr", "document_type": "invoice", "attachments": []any{inline, object{"id": f.file}},
-			"messages": []any{with{"language": nil, "document": object{"number": "7", "date": "2026-11-23"}}.of(f.invoice()), f.invoice()},
+			"messages": []any{with{"language": nil, "document": object{"number": "7", "date": "2026-11-23"}}.of(f.invoice()), with{"document": object{"number": "8", "date": "2026-11-23"}}.of(f.invoice())},
 		})
 		messages := job.doc["messages"].([]any)
 		if s := job.doc["sender"].(object); s["profile_id"] != f.company || s["reason"] != "company_default" || len(messages) != 2 || messages[0].(object)["language"] != "fr" {
@@ -265,6 +267,7 @@ func TestIdempotencyRace(t *testing.T) {
 		// The same key in two processes: the second knows nothing of the first's requests in flight.
 		other := New(Config{Store: h.store, Outbox: h.server.outbox, Transports: h.server.transports, Logger: h.server.log})
 		first, id := h.server, ""
+		body = with{"allow_duplicate": object{"reason": "a test"}}.of(body)
 		for i, s := range []*Server{first, other, first} {
 			h.server = s
 			a := h.must(http.StatusAccepted, h.ours.all, "POST", "/v1/messages", body, "Idempotency-Key", "two processes")
@@ -318,7 +321,7 @@ func TestIdempotencyKeys(t *testing.T) {
 			h.Errorf("another tenant's key: %s", a.Body)
 		}
 		h.must(http.StatusUnprocessableEntity, h.ours.all, "POST", "/v1/messages", `{}`, "Idempotency-Key", "mended")
-		h.must(http.StatusAccepted, h.ours.all, "POST", "/v1/messages", message, "Idempotency-Key", "mended")
+		h.must(http.StatusAccepted, h.ours.all, "POST", "/v1/messages", with{"allow_duplicate": object{"reason": "a test"}}.of(message), "Idempotency-Key", "mended")
 		for _, key := range []string{"", "é", "a\x7f", strings.Repeat("k", 256)} {
 			if a := h.do(h.ours.all, "POST", "/v1/messages", message, "Idempotency-Key", key); a.Code != http.StatusBadRequest || a.text("code") != codeKeyInvalid {
 				h.Errorf("key %.20q: %d", key, a.Code)
@@ -331,7 +334,7 @@ func TestPaging(t *testing.T) {
 	onBoth(t, func(h *house) {
 		f := h.furnish(h.ours.all)
 		for range 7 {
-			h.must(http.StatusAccepted, h.ours.all, "POST", "/v1/messages", with{"user_ref": "jdupont"}.of(f.invoice()))
+			h.must(http.StatusAccepted, h.ours.all, "POST", "/v1/messages", with{"user_ref": "jdupont", "allow_duplicate": object{"reason": "a test"}}.of(f.invoice()))
 		}
 		var ids []string
 		cursor, pages := "", 0

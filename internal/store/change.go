@@ -41,12 +41,7 @@ func (s *Store) ChangeMessage(ctx context.Context, tx *Tx, tenantID, id string, 
 	var recipients []byte
 	var notBefore, expires, sent int64
 	dest := []any{&m.ID, &m.JobID, &m.ProfileID, &m.Status, &m.Phase, &m.Priority, &m.Attempts, &recipients, &m.Code, &notBefore, &expires, &sent}
-	var err error
-	if tx.PG != nil {
-		err = tx.PG.QueryRow(ctx, stateSQL+` FOR UPDATE`, tenantID, id).Scan(dest...)
-	} else {
-		err = tx.SQL.QueryRowContext(ctx, stateSQL, tenantID, id).Scan(dest...)
-	}
+	err := tx.row(ctx, stateSQL+` FOR UPDATE`, stateSQL, []any{tenantID, id}, dest...)
 	if noRows(err) {
 		return ErrNotFound
 	}

@@ -32,6 +32,7 @@ type Message struct {
 type MessageDetail struct {
 	Document        mail.Document     `json:"document,omitzero"`
 	Client          mail.Client       `json:"client,omitzero"`
+	CompanyRef      string            `json:"company_ref,omitempty"` // whose document it is
 	ExternalID      string            `json:"external_id,omitempty"`
 	Tags            []string          `json:"tags,omitempty"`
 	Metadata        map[string]string `json:"metadata,omitempty"`
@@ -41,7 +42,7 @@ type MessageDetail struct {
 	SenderLevel     mail.Level        `json:"sender_level,omitempty"`
 	SenderReason    string            `json:"sender_reason,omitempty"`
 	RequestedBy     string            `json:"requested_by,omitempty"`
-	// AllowedDuplicateReason is why a person sent this document to this client once more.
+	// AllowedDuplicateReason is why a person may have sent this document to this client once more.
 	AllowedDuplicateReason string `json:"allowed_duplicate_reason,omitempty"`
 }
 

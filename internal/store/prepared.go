@@ -18,7 +18,7 @@ type prepared struct {
 // deliverySQLite lists every statement that exec, query and queryRow may be given. They are compiled together before the first
 // transaction: inside one, its connection is the only one there is.
 var deliverySQLite = []string{
-	insertJobSQLite, insertMessageSQLite, insertContentSQLite,
+	insertJobSQLite, insertMessageSQLite, insertContentSQLite, insertKeySQLite,
 	markSQLite, settleSQLite, keepAttemptSQLite, pickSQLite, claimOneSQLite, insertClaimSQLite, endClaimSQLite,
 	saveRecordSQLite, insertBlob, insertChunk, insertAttachment,
 }

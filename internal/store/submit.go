@@ -30,6 +30,7 @@ type NewMessage struct {
 	Recipients []mail.Recipient
 	Content    *mail.Content
 	Detail     MessageDetail
+	Document   Document
 }
 
 // Submission is a job with its messages and its idempotency record, encoded and ready to be written. Making it is the
@@ -58,6 +59,7 @@ type messageRow struct {
 	subject, bodyText, bodyHTML string
 	externalID                  *string
 	createdAt                   int64
+	document                    Document
 }
 
 // JobID is the id of the job that it makes.
@@ -95,7 +97,7 @@ func NewSubmission(job NewJob, messages []NewMessage, record *IdempotencyRecord)
 			id: m.ID, priority: int16(m.Priority), notBefore: micros(m.NotBefore), expiresAt: micros(m.ExpiresAt), //nolint:gosec // 0 or 1
 			recipients: string(recipients), content: string(content), detail: string(detail),
 			subject: m.Content.Subject, bodyText: m.Content.Text, bodyHTML: m.Content.HTML,
-			createdAt: created,
+			createdAt: created, document: m.Document,
 		}
 		if m.Detail.ExternalID != "" {
 			row.externalID = &m.Detail.ExternalID
