@@ -38,7 +38,7 @@ func (c *config) checkGoogle() (errs []error) {
 	switch {
 	case c.PublicURL != "":
 		named("FACTEUR_PUBLIC_URL", consent.CheckPublicURL(c.PublicURL))
-	case len(clients) > 0 && !isLoopback(c.Listen):
+	case len(clients) > 0 && (!isLoopback(c.Listen) || c.Env == production): // in production a proxy stands before it
 		errs = append(errs, errors.New("FACTEUR_PUBLIC_URL must say where browsers reach this service: FACTEUR_GOOGLE_CLIENTS is set, and a person comes back from Google"))
 	}
 	_, err = consent.New(consent.Config{ReturnURLs: c.ReturnURLs})

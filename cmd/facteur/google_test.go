@@ -53,8 +53,10 @@ func TestGoogleConfig(t *testing.T) {
 			t.Errorf("%s: %v", doc, err)
 		}
 	}
-	if _, err := readConfig([]string{oneClient, "FACTEUR_LISTEN=:8025"}); err == nil || !strings.Contains(err.Error(), "FACTEUR_PUBLIC_URL") {
-		t.Errorf("no public URL: %v", err)
+	for _, more := range []string{"FACTEUR_LISTEN=:8025", "FACTEUR_ENV=production"} {
+		if _, err := readConfig([]string{oneClient, more}); err == nil || !strings.Contains(err.Error(), "FACTEUR_PUBLIC_URL") {
+			t.Errorf("no public URL with %s: %v", more, err)
+		}
 	}
 }
 

@@ -179,6 +179,29 @@ func TestGmailTokenEndpointDown(t *testing.T) {
 	})
 }
 
+// The token runs out under a batch of 200 that two processes send over 20 connections: they refresh it once, or at most once each.
+func TestGmailTwoProcessesRefreshOnce(t *testing.T) {
+	pgtest.Both(t, func(t *testing.T, url string) {
+		g := transporttest.StartGoogle(t, transporttest.GoogleConfig{RotateRefreshTokens: true})
+		in := installGmail(t, url, g)
+		s, other := in.start(), in.start("worker")
+		profile := s.gmailProfile(20)
+		s.consent(profile, g)
+		g.ExpireAccessTokens()
+		before := g.Calls("token")
+		job := s.batch(profile, 200)
+		s.until(job, map[string]int{"sent": 200})
+		if n := g.Calls("token") - before; n < 1 || n > 2 {
+			t.Errorf("%d refreshes", n)
+		}
+		if g.Accepted() != 200 || g.Duplicates() != 0 {
+			t.Errorf("Google has %d mails, %d twice", g.Accepted(), g.Duplicates())
+		}
+		noTokens(t, s)
+		noTokens(t, other)
+	})
+}
+
 // noTokens stops the process and looks for tokens in what it wrote at debug level.
 func noTokens(t *testing.T, s *service) {
 	t.Helper()

@@ -137,6 +137,14 @@ func TestProfileCheck(t *testing.T) {
 		{"certificates", smtp(func(s *SMTPSettings) { s.CACertificates = "-----BEGIN CERTIFICATE-----" }), "/smtp/ca_certificates: certificates_invalid"},
 		{"good certificates", smtp(func(s *SMTPSettings) { s.CACertificates = testCertificate(t) }), ""},
 		{"envelope", smtp(func(s *SMTPSettings) { s.EnvelopeFrom = "<>" }), "/smtp/envelope_from: address_invalid"},
+
+		{"gmail", func(p *Profile) {
+			p.Transport, p.Gmail = "gmail", &GmailSettings{Client: "key-2", Aliases: []string{"zoe@gmail.example"}, Reconcile: true}
+		}, ""},
+		{"bad gmail", func(p *Profile) {
+			p.Transport, p.Gmail = "gmail", &GmailSettings{Client: "a\nb", Aliases: []string{"a@b.example", "x"}}
+		}, "/gmail/client: line_break; /gmail/aliases/1: address_invalid"},
+		{"many aliases", func(p *Profile) { p.Transport, p.Gmail = "gmail", &GmailSettings{Aliases: make([]string, 21)} }, "/gmail/aliases: too_many"},
 	} {
 		p := testProfile()
 		tt.change(p)

@@ -65,7 +65,7 @@ func (s *Server) consentStart(c *gin.Context) error {
 	if browser == "" {
 		browser = consent.NewBrowser()
 	}
-	http.SetCookie(c.Writer, &http.Cookie{
+	http.SetCookie(c.Writer, &http.Cookie{ //nolint:gosec // Secure wherever there is TLS; without it the page is on loopback
 		Name: s.browserCookie(), Value: browser, Path: "/", MaxAge: int(2 * consent.Validity.Seconds()), HttpOnly: true,
 		Secure: s.consent.Secure(), SameSite: http.SameSiteLaxMode, // Lax: it comes along when Google sends the browser back, and with no form of another site
 	})
@@ -191,8 +191,9 @@ func (s *Server) writePage(c *gin.Context, status int, v consentView) {
 	h := c.Writer.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Language", v.Lang)
-	// A form's redirect counts as a form's action, so Google's origin is among them.
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+consentStyle+"; form-action 'self' "+s.consent.AuthOrigin()+
+	// Where a form's answer redirects to counts as the form's action, and so on: Google sends the people of a firm with a login of
+	// its own straight on to that.
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+consentStyle+"; form-action 'self' https: "+s.consent.AuthOrigin()+
 		"; base-uri 'none'; frame-ancestors 'none'")
 	h.Set("X-Frame-Options", "DENY")
 	c.Writer.WriteHeader(status)

@@ -88,6 +88,11 @@ func TestLanguagesAgree(t *testing.T) {
 			if got, want := slices.Sorted(maps.Keys(l.Words[kind])), slices.Sorted(maps.Keys(words)); !slices.Equal(got, want) {
 				t.Errorf("%s: words of kind %s differ: %v", lang, kind, difference(got, want))
 			}
+			for key, word := range words {
+				if got, want := placeholders(l.Words[kind][key]), placeholders(word); !slices.Equal(got, want) {
+					t.Errorf("%s: %s %s: parameters %v, in %s %v", lang, kind, key, got, Default, want)
+				}
+			}
 		}
 	}
 }
