@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/winprest/facteur/internal/mail"
 )
 
@@ -50,9 +52,15 @@ const (
 	insertKeysPostgres = `INSERT INTO document_keys (tenant_id, key, message_id) SELECT * FROM unnest($1::text[], $2::bytea[], $3::text[])
 	ON CONFLICT (tenant_id, key) WHERE NOT superseded DO NOTHING`
 	insertKeySQLite = `INSERT INTO document_keys (tenant_id, key, message_id) VALUES (?, ?, ?) ON CONFLICT (tenant_id, key) WHERE NOT superseded DO NOTHING`
-	standingSQL     = `SELECT message_id FROM document_keys WHERE tenant_id = $1 AND key = $2 AND NOT superseded`
-	supersedeSQL    = `UPDATE document_keys SET superseded = true WHERE tenant_id = $1 AND key = $2 AND NOT superseded`
-	earlierSQL      = `SELECT status, created_at, coalesce(sent_at, 0) FROM messages WHERE tenant_id = $1 AND id = $2`
+	// In the order of the uses, which is everybody's.
+	standingPostgres = `SELECT v.i, d.message_id FROM unnest($1::int[], $2::text[], $3::bytea[]) AS v (i, tenant_id, key)
+	JOIN document_keys d ON d.tenant_id = v.tenant_id AND d.key = v.key AND NOT d.superseded ORDER BY v.i FOR UPDATE OF d`
+	earlierPostgres = `SELECT v.i, m.status, m.created_at, coalesce(m.sent_at, 0) FROM unnest($1::int[], $2::text[], $3::text[]) AS v (i, tenant_id, id)
+	JOIN messages m ON m.tenant_id = v.tenant_id AND m.id = v.id`
+	standingSQLite = `SELECT m.id, m.status, m.created_at, coalesce(m.sent_at, 0) FROM document_keys d
+	JOIN messages m ON m.tenant_id = d.tenant_id AND m.id = d.message_id WHERE d.tenant_id = $1 AND d.key = $2 AND NOT d.superseded`
+	supersedeSQL = `UPDATE document_keys SET superseded = true WHERE tenant_id = $1 AND key = $2 AND NOT superseded`
+	takenSQL     = `SELECT message_id FROM document_keys WHERE tenant_id = $1 AND key = $2 AND NOT superseded`
 )
 
 // ClaimDocuments writes down which documents the messages of the submissions bring to whom, for ever. It comes after the messages. The
@@ -112,42 +120,39 @@ func (s *Store) insertKeys(ctx context.Context, tx *Tx, uses []keyUse) (int, err
 	return total, nil
 }
 
-// settleDuplicates finds the keys that another message stands for. It takes the place of one that came to nothing, and of any other
-// when that is allowed.
+// settleDuplicates goes through the uses whose key was not free. It takes the place of a message that came to nothing, and of any other when
+// that is allowed.
 func (s *Store) settleDuplicates(ctx context.Context, tx *Tx, uses []keyUse) error {
 	var refused DuplicateError
-	for i := range uses {
-		u := &uses[i]
-		d, err := s.standing(ctx, tx, u)
+	for len(uses) > 0 {
+		standing, err := s.standing(ctx, tx, uses)
 		if err != nil {
 			return err
 		}
-		if d == nil {
-			continue
+		var again []keyUse
+		for i := range uses {
+			u, d := &uses[i], standing[i]
+			if d != nil && d.EarlierID == u.messageID() {
+				continue
+			}
+			if d != nil && !d.void() && u.allowed() == "" {
+				refused.Duplicates = append(refused.Duplicates, *d)
+				continue
+			}
+			if d != nil {
+				if err := s.supersede(ctx, tx, u, d); err != nil {
+					return err
+				}
+			}
+			n, err := s.insertKeys(ctx, tx, uses[i:i+1])
+			if err != nil {
+				return err
+			}
+			if n == 0 { // it changed hands since it was read
+				again = append(again, *u)
+			}
 		}
-		void := d.Status == mail.StatusFailed || d.Status == mail.StatusCanceled
-		if !void && u.allowed() == "" {
-			refused.Duplicates = append(refused.Duplicates, *d)
-			continue
-		}
-		if _, err := tx.one(ctx, supersedeSQL, supersedeSQL, u.sub.TenantID, u.key[:]); err != nil {
-			return err
-		}
-		if _, err := s.insertKeys(ctx, tx, uses[i:i+1]); err != nil {
-			return err
-		}
-		if void {
-			continue
-		}
-		detail, err := json.Marshal(map[string]string{"reason": u.allowed(), "earlier_message_id": d.EarlierID})
-		if err != nil {
-			return err
-		}
-		if err := s.AppendAudit(ctx, tx, &AuditEvent{
-			TenantID: u.sub.TenantID, Actor: u.sub.job.createdBy, Action: "message.allow_duplicate", Subject: u.messageID(), Detail: detail,
-		}); err != nil {
-			return err
-		}
+		uses = again
 	}
 	if len(refused.Duplicates) > 0 {
 		return &refused
@@ -155,23 +160,78 @@ func (s *Store) settleDuplicates(ctx context.Context, tx *Tx, uses []keyUse) err
 	return nil
 }
 
-// standing is the other message that stands for the key, nil when there is none. Its row is locked first and its message read after: a retry
-// of that message does the same, so one of the two sees the other.
-func (s *Store) standing(ctx context.Context, tx *Tx, u *keyUse) (*Duplicate, error) {
-	d := &Duplicate{Message: u.message, Key: u.key}
-	err := tx.row(ctx, standingSQL+` FOR UPDATE`, standingSQL, []any{u.sub.TenantID, u.key[:]}, &d.EarlierID)
-	if noRows(err) || err == nil && d.EarlierID == u.messageID() {
-		return nil, nil
+// void says that the earlier message brought the document to nobody, and will not.
+func (d *Duplicate) void() bool {
+	return d.Status == mail.StatusFailed || d.Status == mail.StatusCanceled
+}
+
+func (s *Store) supersede(ctx context.Context, tx *Tx, u *keyUse, d *Duplicate) error {
+	if _, err := tx.one(ctx, supersedeSQL, supersedeSQL, u.sub.TenantID, u.key[:]); err != nil || d.void() {
+		return err
 	}
+	detail, err := json.Marshal(map[string]string{"reason": u.allowed(), "earlier_message_id": d.EarlierID})
+	if err != nil {
+		return err
+	}
+	return s.AppendAudit(ctx, tx, &AuditEvent{
+		TenantID: u.sub.TenantID, Actor: u.sub.job.createdBy, Action: "message.allow_duplicate", Subject: u.messageID(), Detail: detail,
+	})
+}
+
+// standing gives for each use the message that stands for its key, nil when none does. The keys are locked first and the messages read
+// after: a retry of such a message does the same, so one of the two sees the other.
+func (s *Store) standing(ctx context.Context, tx *Tx, uses []keyUse) ([]*Duplicate, error) {
+	found := make([]*Duplicate, len(uses))
+	if tx.PG == nil {
+		for i := range uses {
+			u := &uses[i]
+			d := &Duplicate{Message: u.message, Key: u.key}
+			var accepted, sent int64
+			err := tx.SQL.QueryRowContext(ctx, standingSQLite, u.sub.TenantID, u.key[:]).Scan(&d.EarlierID, &d.Status, &accepted, &sent)
+			if noRows(err) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			d.AcceptedAt, d.SentAt = fromMicros(accepted), fromMicros(sent)
+			found[i] = d
+		}
+		return found, nil
+	}
+	texts, index, keys := newColumns(len(uses)), make([]int32, len(uses)), make([][]byte, len(uses))
+	for i := range uses {
+		texts.add(uses[i].sub.TenantID)
+		index[i], keys[i] = int32(i), uses[i].key[:] //nolint:gosec // at most a million
+	}
+	rows, err := tx.PG.Query(ctx, standingPostgres, index, texts[0], keys)
 	if err != nil {
 		return nil, err
 	}
-	var accepted, sent int64
-	if err := tx.row(ctx, earlierSQL, earlierSQL, []any{u.sub.TenantID, d.EarlierID}, &d.Status, &accepted, &sent); err != nil {
+	var i int
+	var id string
+	messages := newColumns(0)
+	index = index[:0]
+	if _, err := pgx.ForEachRow(rows, []any{&i, &id}, func() error {
+		found[i] = &Duplicate{Message: uses[i].message, Key: uses[i].key, EarlierID: id}
+		index = append(index, int32(i)) //nolint:gosec // as above
+		messages.add(uses[i].sub.TenantID, id)
+		return nil
+	}); err != nil {
 		return nil, err
 	}
-	d.AcceptedAt, d.SentAt = fromMicros(accepted), fromMicros(sent)
-	return d, nil
+	rows, err = tx.PG.Query(ctx, earlierPostgres, index, messages[0], messages[1])
+	if err != nil {
+		return nil, err
+	}
+	var status mail.Status
+	var accepted, sent int64
+	_, err = pgx.ForEachRow(rows, []any{&i, &status, &accepted, &sent}, func() error {
+		d := found[i]
+		d.Status, d.AcceptedAt, d.SentAt = status, fromMicros(accepted), fromMicros(sent)
+		return nil
+	})
+	return found, err
 }
 
 // DocumentsTaken says whether another message stands by now for one of the documents that this one was to bring: then it must not be
@@ -192,7 +252,7 @@ func (s *Store) DocumentsTaken(ctx context.Context, tx *Tx, tenantID, messageID 
 		// Twice, because the first only waits: what it finds after a wait is what it saw before.
 		for range 2 {
 			var standing string
-			err := tx.row(ctx, standingSQL+` FOR UPDATE`, standingSQL, []any{tenantID, k[:]}, &standing)
+			err := tx.row(ctx, takenSQL+` FOR UPDATE`, takenSQL, []any{tenantID, k[:]}, &standing)
 			if err != nil && !noRows(err) {
 				return false, fmt.Errorf("store: documents: %w", err)
 			}
