@@ -41,7 +41,7 @@ func small(_ context.Context, b *bed) error {
 	}
 	// A first job opens connections, plans and caches.
 	before, _ := s.count()
-	if err := b.job(profile, template, 0, page, nil); err != nil {
+	if err := b.job(profile, template, n, page, nil); err != nil {
 		return err
 	}
 	if _, err := s.await(before, page, time.Minute); err != nil {
