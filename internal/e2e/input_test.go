@@ -71,7 +71,7 @@ func (s *service) refused(method, path string, body io.Reader) *problem {
 func (in *installation) stored() map[string]int {
 	in.t.Helper()
 	counts := map[string]int{}
-	for _, table := range []string{"sender_profiles", "templates", "attachments", "messages", "message_contents", "send_jobs", "attempts", "idempotency_records", "audit_events", "river_job"} {
+	for _, table := range []string{"sender_profiles", "templates", "attachments", "messages", "message_contents", "send_jobs", "document_keys", "attempts", "idempotency_records", "audit_events", "river_job"} {
 		query, n := "SELECT count(*) FROM "+table, 0
 		var err error
 		if pool := in.store.Postgres(); pool != nil {
@@ -206,7 +206,7 @@ func TestBadInput(t *testing.T) {
 		for _, address := range []string{"compta@zoé.example", "zoë@zoe.example", "o'brien+tag@sub.zoe.example"} {
 			s.must("POST", "/v1/messages", f.mail(to(address)))
 		}
-		if m := s.must("POST", "/v1/messages", f.mail(object{"language": "it"})); m["language"] != "fr" {
+		if m := s.must("POST", "/v1/messages", f.mail(object{"language": "it", "document": object{"type": "invoice", "number": "2026/2", "date": "2026-11-23"}})); m["language"] != "fr" {
 			t.Errorf("the answer does not say that French was used: %v", m)
 		}
 	})
