@@ -164,10 +164,13 @@ func (r *laneRun) next(ctx context.Context) ([]store.Claimed, error) {
 func (r *laneRun) sendAll(ctx context.Context, claimed []store.Claimed) error {
 	claim := claimed[0].Token
 	r.leases.addClaim(claim)
-	defer func() {
-		r.leases.removeClaim(claim)
-		r.journal.endClaim(claim)
-	}()
+	defer r.leases.removeClaim(claim)
+	err := r.sendClaim(ctx, claimed)
+	r.journal.endClaim(claim) // not after a panic: what has no outcome then is the reaper's, which finds it by the claim
+	return err
+}
+
+func (r *laneRun) sendClaim(ctx context.Context, claimed []store.Claimed) error {
 	if err := r.load(ctx, &claimed[0]); err != nil {
 		r.releaseAll(claimed)
 		return err
@@ -198,9 +201,10 @@ func (r *laneRun) sendAll(ctx context.Context, claimed []store.Claimed) error {
 	return nil
 }
 
-// load has the profile as the claim saw it, or newer. An edited profile gets a new connection.
+// load has the profile as the claim saw it, or newer. An edited profile gets a new connection. A hold is read again: a claim
+// says that it is over, and its end changes nothing else.
 func (r *laneRun) load(ctx context.Context, c *store.Claimed) error {
-	if r.profile != nil && r.profile.Version == c.ProfileVersion && r.profile.PauseCount == c.PauseCount {
+	if r.profile != nil && r.profile.Hold == nil && r.profile.Version == c.ProfileVersion && r.profile.PauseCount == c.PauseCount {
 		return nil
 	}
 	if r.profile != nil && r.profile.Version != c.ProfileVersion {
@@ -411,13 +415,19 @@ func (r *laneRun) sleep() {
 }
 
 func (r *laneRun) closeSession() {
-	if r.session == nil {
+	session := r.session
+	if session == nil {
 		return
 	}
-	if err := r.session.Close(); err != nil {
+	r.session = nil
+	defer func() { // the lane and its claim are still to be given back
+		if p := recover(); p != nil {
+			r.log.Error("panic while a session was closed", "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	if err := session.Close(); err != nil {
 		r.log.Debug("close session", "error", err)
 	}
-	r.session = nil
 }
 
 // envelope has the sender and the recipients that are still to be reached.

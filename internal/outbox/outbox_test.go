@@ -34,6 +34,8 @@ type farEnd struct {
 	stale func() bool
 	// before runs in Send before commit.
 	before func(m *mail.Rendered)
+	// closing runs in Close, asked in Alive.
+	closing, asked func()
 }
 
 func newFarEnd() *farEnd { return &farEnd{accepted: map[string]int{}, open: map[string]int{}} }
@@ -94,9 +96,17 @@ type farSession struct {
 	kept    bool // it has taken a mail before
 }
 
-func (s *farSession) Alive() bool { return true }
+func (s *farSession) Alive() bool {
+	if s.f.asked != nil {
+		s.f.asked()
+	}
+	return true
+}
 
 func (s *farSession) Close() error {
+	if s.f.closing != nil {
+		s.f.closing()
+	}
 	s.f.mu.Lock()
 	defer s.f.mu.Unlock()
 	if !s.closed {

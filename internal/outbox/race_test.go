@@ -264,6 +264,43 @@ func TestPanicIsOneMailsTrouble(t *testing.T) {
 	})
 }
 
+// A panic outside of a hand-over ends a lane's turn, and leaves neither the lane nor the mails of its claim behind for ever.
+func TestPanicEndsTheTurn(t *testing.T) {
+	for name, harm := range map[string]func(*farEnd, func()){
+		"closing": func(f *farEnd, done func()) {
+			f.before = func(m *mail.Rendered) {
+				if m.Content.Subject == "batch 2" {
+					panic("before the hand-over")
+				}
+			}
+			f.closing = func() { done(); panic("while closing") }
+		},
+		"after": func(f *farEnd, done func()) {
+			var once sync.Once
+			f.asked = func() { once.Do(func() { done(); panic("after the hand-over") }) }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pgtest.Both(t, func(t *testing.T, url string) {
+				h, far := newHouse(t, url), newFarEnd()
+				harmed := make(chan struct{})
+				harm(far, sync.OnceFunc(func() { close(harmed) }))
+				o := h.engine(far, outbox.Config{Lease: time.Second})
+				r := h.submit(o, h.profile(1), outbox.PurposeBatch, 20)
+				<-harmed
+				other := h.submit(o, h.profile(1), outbox.PurposeOneOff, 1) // has the journal write
+				h.await(other.JobID, map[mail.Status]int{mail.StatusSent: 1})
+				eventually(t, func() error {
+					if c := h.counts(r.JobID); c[mail.StatusSent] != 19 || c[mail.StatusDeferred]+c[mail.StatusUncertain] != 1 {
+						return fmt.Errorf("counts %v", c)
+					}
+					return nil
+				})
+			})
+		})
+	}
+}
+
 // No claim has the token of another, so that what was written late for one cannot touch the next.
 func TestClaimsHaveTokensOfTheirOwn(t *testing.T) {
 	pgtest.Both(t, func(t *testing.T, url string) {

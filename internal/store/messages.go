@@ -141,7 +141,7 @@ type attemptRow struct {
 
 // attemptsOf is the earlier attempts and then the latest one, which is null when there was none yet.
 const attemptsOf = `SELECT n, attempt FROM attempts WHERE tenant_id = @tenant AND message_id = @id
-UNION ALL SELECT attempts, attempt FROM messages WHERE tenant_id = @tenant AND id = @id ORDER BY 1`
+UNION SELECT attempts, attempt FROM messages WHERE tenant_id = @tenant AND id = @id ORDER BY 1`
 
 // Attempts lists a message's attempts, oldest first.
 func (s *Store) Attempts(ctx context.Context, tenantID, id string) ([]Attempt, error) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/winprest/facteur/internal/mail"
+	"github.com/winprest/facteur/internal/pgtest"
 	"github.com/winprest/facteur/internal/store"
 )
 
@@ -129,4 +130,56 @@ func TestAttempts(t *testing.T) {
 			t.Errorf("another tenant's: %v", err)
 		}
 	})
+}
+
+// An outcome that is fenced off between its two statements, here by a cancel, leaves no attempt in the list twice.
+func TestFencedOutcomeAddsNoAttempt(t *testing.T) {
+	s := open(t, pgtest.Prepared(t, "store", func(url string) error { return store.Migrate(context.Background(), url) }))
+	ctx := t.Context()
+	p := newProfile(t, s, newTenant(t, s))
+	_, ids := submit(t, s, p, 1)
+	outcome := func(token string, n int) store.Settled {
+		claimed, err := s.Claim(ctx, p.ID, token, time.Minute, 1)
+		if err != nil || len(claimed) != 1 {
+			t.Fatalf("%+v, %v", claimed, err)
+		}
+		return store.Settled{
+			MessageID: ids[0], TenantID: p.TenantID, Token: token, Attempts: n, Started: time.Unix(int64(n), 0), Ended: time.Unix(int64(n), 0),
+			Settlement: mail.Settlement{Status: mail.StatusDeferred, Burnt: true, Recipients: claimed[0].Recipients, NotBefore: time.Unix(int64(n), 0)},
+		}
+	}
+	if _, err := s.Journal(ctx, nil, []store.Settled{outcome("one", 0)}, nil); err != nil {
+		t.Fatal(err)
+	}
+	second := outcome("two", 1)
+	done := make(chan error, 1)
+	err := s.Write(ctx, func(ctx context.Context, tx *store.Tx) error {
+		err := s.ChangeMessage(ctx, tx, p.TenantID, ids[0], time.Now(), func(m *store.MessageState) error {
+			m.Status = mail.StatusCanceled
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		go func() {
+			_, err := s.Journal(context.WithoutCancel(ctx), nil, []store.Settled{second}, nil)
+			done <- err
+		}()
+		for waits := false; !waits; { // until the journal is held up by the cancel
+			const query = `SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')`
+			if err := s.Postgres().QueryRow(ctx, query).Scan(&waits); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Attempts(ctx, p.TenantID, ids[0]); err != nil || len(got) != 1 {
+		t.Errorf("%+v, %v", got, err)
+	}
 }

@@ -116,13 +116,13 @@ func (s *Store) UpdateProfile(ctx context.Context, p *mail.Profile, version int6
 
 // needsProfile says that messages still need a profile: queued, deferred and uncertain ones, and those on their way.
 func (s *Store) needsProfile(tx *gorm.DB, tenantID, id string) (needed bool, err error) {
-	sending := sendingSQLite
+	sending := sendingSQLite + ` AND c.tenant_id = @tenant AND m.profile_id = @id`
 	if s.pg != nil {
-		sending = sendingPostgres
+		sending = sendingPostgres + ` OFFSET 0) m WHERE c.tenant_id = @tenant AND m.profile_id = @id`
 	}
 	err = tx.Raw(`SELECT EXISTS (SELECT 1 FROM messages WHERE profile_id = @id AND waiting IN ('queued', 'deferred'))
 OR EXISTS (SELECT 1 FROM messages WHERE profile_id = @id AND waiting = 'uncertain')
-OR EXISTS (SELECT 1 `+sending+` AND c.tenant_id = @tenant AND m.profile_id = @id)`,
+OR EXISTS (SELECT 1 `+sending+`)`,
 		sql.Named("id", id), sql.Named("tenant", tenantID)).Scan(&needed).Error
 	return needed, err
 }

@@ -15,22 +15,24 @@ import (
 const (
 	// A lease that is over before anything was handed over: the message simply goes back.
 	unclaimPostgres = `UPDATE messages m SET status = CASE WHEN m.attempts > 0 THEN 'deferred' ELSE 'queued' END, phase = '', claim = NULL FROM (
-	SELECT m.tenant_id, m.id ` + deadPostgres + ` AND m.phase = 'claimed' FOR UPDATE OF m SKIP LOCKED) d WHERE m.tenant_id = d.tenant_id AND m.id = d.id`
+	SELECT m.tenant_id, m.id ` + sendingPostgres + ` AND phase = 'claimed' FOR UPDATE SKIP LOCKED` + overPostgres + `) d WHERE m.tenant_id = d.tenant_id AND m.id = d.id`
 	unclaimSQLite = `UPDATE messages SET status = CASE WHEN attempts > 0 THEN 'deferred' ELSE 'queued' END, phase = '', claim = NULL
 	WHERE (tenant_id, id) IN (SELECT m.tenant_id, m.id ` + deadSQLite + ` AND m.phase = 'claimed')`
 	lost         = `SELECT m.id, m.tenant_id, m.claim, m.attempts, m.recipients, c.lease_until `
-	lostPostgres = lost + deadPostgres + ` AND m.phase = 'committing' ORDER BY c.lease_until LIMIT 500`
+	lostPostgres = lost + sendingPostgres + ` AND phase = 'committing' OFFSET 0` + overPostgres + ` ORDER BY c.lease_until LIMIT 500`
 	lostSQLite   = lost + deadSQLite + ` AND m.phase = 'committing' ORDER BY c.lease_until LIMIT 500`
 	// Dead claims of which nothing is sending any more. Nothing becomes sending under an old token again.
-	forgetPostgres = `DELETE FROM claims d WHERE lease_until < ` + nowPostgres + ` AND NOT EXISTS (SELECT 1 ` + deadPostgres + ` AND c.token = d.token)`
+	forgetPostgres = `DELETE FROM claims d WHERE lease_until < ` + nowPostgres + ` AND NOT EXISTS (SELECT 1 ` + sendingPostgres + ` OFFSET 0` + overPostgres + ` AND c.token = d.token)`
 	forgetSQLite   = `DELETE FROM claims AS d WHERE lease_until < ` + nowSQLite + ` AND NOT EXISTS (SELECT 1 ` + deadSQLite + ` AND c.token = d.token)`
 
-	// The messages m that are still sending under a claim c, whatever its lease; then those whose lease is over.
-	sendingPostgres = `FROM claims c CROSS JOIN LATERAL unnest(c.messages) AS i (id) JOIN messages m ON m.tenant_id = c.tenant_id AND m.id = i.id
+	// The messages m that are still sending under a claim c; then those whose lease is over. They are looked up one by one from
+	// the claim, whatever the planners believe (LATERAL with OFFSET or FOR UPDATE, CROSS JOIN): without statistics they would
+	// rather read every message there is.
+	sendingPostgres = `FROM claims c CROSS JOIN LATERAL unnest(c.messages) AS i (id) CROSS JOIN LATERAL (
+	SELECT * FROM messages WHERE tenant_id = c.tenant_id AND id = i.id AND claim = c.token AND status = 'sending'`
+	sendingSQLite = `FROM claims c CROSS JOIN json_each(c.messages) AS i CROSS JOIN messages m ON m.tenant_id = c.tenant_id AND m.id = i.value
 	WHERE m.claim = c.token AND m.status = 'sending'`
-	sendingSQLite = `FROM claims c CROSS JOIN json_each(c.messages) AS i JOIN messages m ON m.tenant_id = c.tenant_id AND m.id = i.value
-	WHERE m.claim = c.token AND m.status = 'sending'`
-	deadPostgres = sendingPostgres + ` AND c.lease_until < ` + nowPostgres
+	overPostgres = `) m WHERE c.lease_until < ` + nowPostgres
 	deadSQLite   = sendingSQLite + ` AND c.lease_until < ` + nowSQLite
 
 	expiredPostgres = `SELECT id, tenant_id, '', attempts, recipients, expires_at FROM messages WHERE waiting = 'deferred' AND expires_at < ` + nowPostgres + ` ORDER BY expires_at LIMIT 500`

@@ -113,12 +113,16 @@ func TestAnnouncedAfterTrouble(t *testing.T) {
 		{"DOT", 1, "452 4.3.1 full", false, mail.OutcomeTemporary, mail.OutcomeSent, "", true},
 		{"DOT", 1, "", true, mail.OutcomeUncertain, mail.OutcomeTemporary, transport.CodeStale, false},
 		{"DOT", 1, "421 4.3.2 down", true, mail.OutcomeTemporary, mail.OutcomeTemporary, transport.CodeStale, false},
-		{"DOT", 1, "250 2.0.0 taken\r\n250 2.0.0 and again", false, mail.OutcomeSent, mail.OutcomeTemporary, smtp.CodeProtocolError, false},
+		{"DOT", 1, "250 2.0.0 taken\r\n250 2.0.0 and again", false, mail.OutcomeSent, mail.OutcomeTemporary, transport.CodeStale, false},
+		{"DOT", 1, "250 2.0.0 taken\r\n550 5.5.1 what", false, mail.OutcomeSent, mail.OutcomeTemporary, transport.CodeStale, false},
+		{"MAIL", 2, "554 5.5.0 synchronization error", false, mail.OutcomeSent, mail.OutcomeTemporary, transport.CodeStale, false},
+		{"MAIL", 2, "503 5.5.1 improper command pipelining", false, mail.OutcomeSent, mail.OutcomeTemporary, transport.CodeStale, false},
+		{"MAIL", 2, "450 4.7.1 enough on this line", false, mail.OutcomeSent, mail.OutcomeTemporary, transport.CodeStale, false},
 		{"MAIL", 2, "", true, mail.OutcomeSent, mail.OutcomeTemporary, transport.CodeStale, false},
 		{"MAIL", 2, "421 4.3.2 enough for today", true, mail.OutcomeSent, mail.OutcomeTemporary, transport.CodeStale, false},
 		{"RCPT", 2, "550 5.1.1 unknown", false, mail.OutcomeSent, mail.OutcomePermanent, smtp.CodeRecipientUnknown, true},
 		{"RCPT", 2, "451 4.7.1 greylisted", false, mail.OutcomeSent, mail.OutcomeTemporary, mail.CodeGreylisted, true},
-		{"DATA", 2, "554 5.7.1 no", false, mail.OutcomeSent, mail.OutcomePermanent, smtp.CodeContentRefused, true},
+		{"DATA", 2, "554 5.7.1 no", false, mail.OutcomeSent, mail.OutcomeTemporary, transport.CodeStale, false},
 		{"DOT", 2, "", true, mail.OutcomeSent, mail.OutcomeUncertain, smtp.CodeOutcomeUnknown, false},
 	} {
 		t.Run(strings.Join([]string{test.verb, test.reply}, " "), func(t *testing.T) {
@@ -144,5 +148,37 @@ func TestAnnouncedAfterTrouble(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// One reply too many may have the next mail's recipients answered by each other's replies: nobody is refused by that, and no
+// server is left to wait for a body.
+func TestOneReplyTooMany(t *testing.T) {
+	for _, test := range []struct {
+		to   []string
+		gone string
+	}{
+		{[]string{"gone@zoe.example"}, "gone@zoe.example"},
+		{[]string{"a@zoe.example", "gone@zoe.example"}, "gone@zoe.example"},
+		{[]string{"gone@zoe.example", "a@zoe.example"}, "gone@zoe.example"},
+	} {
+		s := tt.StartSMTP(t, tt.SMTPConfig{Hook: func(st tt.Step) tt.Action {
+			switch {
+			case st.Verb == "DOT" && st.N == 1:
+				return tt.Action{Reply: "250 2.0.0 taken\r\n250 2.0.0 and again"}
+			case strings.Contains(st.Arg, test.gone):
+				return tt.Action{Reply: "550 5.1.1 unknown"}
+			}
+			return tt.Action{}
+		}})
+		p := profile(s)
+		session := open(t, p)
+		second := tt.Message(t, p, test.to...)
+		if v := session.Send(t.Context(), tt.Message(t, p, "b@zoe.example"), announcing(session, second)); v.Outcome != mail.OutcomeSent {
+			t.Fatalf("%+v", v)
+		}
+		if v := session.Send(t.Context(), second, commit); v.Code != transport.CodeStale || session.Alive() {
+			t.Errorf("%q, alive %t: %+v", test.to, session.Alive(), v)
+		}
 	}
 }

@@ -159,8 +159,8 @@ func TestWriteFailsAtEveryByte(t *testing.T) {
 		t.Fatalf("accepted %d", s.Accepted())
 	}
 	for n := range count.written.Load() {
-		tr := smtp.New(smtp.Config{Dialer: &failingDialer{left: n}})
-		converse(t, tr, profile(s), s.Accepted)
+		// A server of its own: it may take a mail whose dot got out after the client has given up.
+		cutConversation(t, smtp.New(smtp.Config{Dialer: &failingDialer{left: n}}), tt.SMTPConfig{}, profile)
 		if t.Failed() {
 			t.Fatalf("the client's line broke after %d bytes", n)
 		}

@@ -122,6 +122,7 @@ func validPath(a string) bool {
 // is cut unless it can take another mail.
 func (s *session) offer(ctx context.Context, m *mail.Rendered) (v mail.Verdict, ok bool) {
 	t := s.begun
+	ahead := t != nil
 	switch s.begun = nil; {
 	case t != nil && s.begunFor != m:
 		s.cut()
@@ -137,9 +138,17 @@ func (s *session) offer(ctx context.Context, m *mail.Rendered) (v mail.Verdict, 
 	}
 	if v, ok := s.run(t); !ok {
 		s.cut()
+		if ahead {
+			v = stale(v.Step)
+		}
 		return v, false
 	}
 	if v, ok := s.outcome(t); !ok {
+		if ahead && t.refusal != nil {
+			// It may be about what came before, or about commands that come with a dot: a new connection tells.
+			s.cut()
+			return stale(v.Step), false
+		}
 		if t.goAhead {
 			// The server waits for a body although nobody is to get it. Even an empty one would be taken for a mail.
 			s.cut()
