@@ -35,6 +35,11 @@ type SenderProfile struct {
 	Gmail *GmailSettings `json:"gmail,omitempty"`
 	// MaxConnections is how many connections to the mail server are open at once at most, over all machines of the service.
 	MaxConnections int `json:"max_connections" example:"2"`
+	// Limits in force: how many mails are handed over at most, over all machines of the service.
+	Limits Limits `json:"limits"`
+	// Limited says that mails wait because a limit leaves no room now. They go by themselves: the profile stays ready. Absent when
+	// there is room.
+	Limited *Limited `json:"limited,omitempty"`
 	// Status is ready; held when it sends nothing until a person mends it; or paused when its server is out of reach and is tried
 	// again by itself. While it is held or paused its mails wait and none is lost.
 	Status string `json:"status" enums:"ready,held,paused" example:"ready"`
@@ -124,6 +129,49 @@ type SenderProfileRequest struct {
 	Gmail *GmailSettings `json:"gmail,omitempty"`
 	// MaxConnections is how many connections are open at once at most. Default: 2. Many small hosts refuse more.
 	MaxConnections int `json:"max_connections,omitempty" example:"2" minimum:"1" maximum:"50"`
+	// Limits are how many mails are handed over at most. Default: for gmail the preset gmail_personal when from is at gmail.com or
+	// googlemail.com, gmail_workspace otherwise; none for other transports.
+	Limits *LimitsRequest `json:"limits,omitempty"`
+}
+
+// Limits are how many mails of a profile are handed over at most, over all machines of the service; 0 is no limit. They count
+// mails that reached the server, accepted or not, whatever their number of recipients, and hold for every window of their length,
+// wherever it begins. A sixth of per_minute at most goes at once, within 8 seconds, so that mails are spread. One-off mails go
+// before those of a batch. Counting begins when a profile gets its first limit.
+type Limits struct {
+	// PerMinute is for any 60 seconds.
+	PerMinute int `json:"per_minute" example:"30" minimum:"0" maximum:"1000000"`
+	// PerHour is for any 60 minutes. A mail counts until the end of the minute that it went in.
+	PerHour int `json:"per_hour" example:"0" minimum:"0" maximum:"1000000"`
+	// PerDay is for any 24 hours. A mail counts until the end of the minute that it went in.
+	PerDay int `json:"per_day" example:"10000" minimum:"0" maximum:"1000000"`
+}
+
+// LimitsRequest sets the limits of a profile: {"preset": "microsoft_365"}, {"per_minute": 30, "per_day": 10000}, or a preset
+// with a number of your own, {"preset": "gmail_workspace", "per_day": 1500}. A preset sets all three numbers; those that are
+// given beside it win. Without one, a number that is absent stays as it was, in a new profile as the transport has it by default.
+// The preset is not kept: the answer shows the numbers.
+type LimitsRequest struct {
+	// Preset by name, as mails a minute / an hour / a day: none 0/0/0; gmail_personal 60/0/500; gmail_workspace 60/0/2000; both with
+	// _old_project 150 a minute, when the OAuth client's Google Cloud project used the Gmail API before May 2026; microsoft_365
+	// 30/0/10000; isp_relay 20/300/1000, a cautious guess for providers of access, which publish none.
+	Preset string `json:"preset,omitempty" enums:"none,gmail_personal,gmail_personal_old_project,gmail_workspace,gmail_workspace_old_project,microsoft_365,isp_relay" example:"microsoft_365"`
+	// PerMinute is for any 60 seconds; 0: no limit.
+	PerMinute *int `json:"per_minute,omitempty" example:"30" minimum:"0" maximum:"1000000"`
+	// PerHour is for any 60 minutes; 0: no limit.
+	PerHour *int `json:"per_hour,omitempty" example:"0" minimum:"0" maximum:"1000000"`
+	// PerDay is for any 24 hours; 0: no limit.
+	PerDay *int `json:"per_day,omitempty" example:"10000" minimum:"0" maximum:"1000000"`
+}
+
+// Limited says which limit of a profile leaves no room now.
+type Limited struct {
+	// Limit that leaves no room for the longest.
+	Limit string `json:"limit" enums:"per_minute,per_hour,per_day" example:"per_day"`
+	// Until is when the next mail may go.
+	Until time.Time `json:"until" format:"date-time" example:"2026-11-24T08:00:00Z"`
+	// Text says it to a person, in the reader's language.
+	Text string `json:"text" example:"The limit of 500 mails in 24 hours is reached. The other mails wait and go by themselves."`
 }
 
 // SMTPSettingsRequest are the settings of the transport smtp.
@@ -182,6 +230,8 @@ type SenderProfilePatch struct {
 	Gmail *GmailSettingsPatch `json:"gmail,omitempty"`
 	// MaxConnections is how many connections are open at once at most; null: 2.
 	MaxConnections *int `json:"max_connections,omitempty" example:"2" minimum:"1" maximum:"50"`
+	// Limits to change. With a new transport and without limits: those that it has by default.
+	Limits *LimitsRequest `json:"limits,omitempty"`
 }
 
 // SMTPSettingsPatch edits the settings of the transport smtp. A new host without a password in the same edit forgets the

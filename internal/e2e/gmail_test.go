@@ -28,7 +28,7 @@ func (s *service) gmailProfile(connections int) string {
 	s.in.t.Helper()
 	p := s.must("POST", "/v1/sender-profiles", map[string]any{
 		"level": "company", "owner_ref": "C001", "name": "Invoices", "default": true, "transport": "gmail",
-		"from": map[string]any{"name": "Zoë SRL", "address": gmailAddress}, "max_connections": connections,
+		"from": map[string]any{"name": "Zoë SRL", "address": gmailAddress}, "max_connections": connections, "limits": map[string]any{"preset": "none"},
 	})
 	return p["id"].(string)
 }

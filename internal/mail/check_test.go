@@ -110,6 +110,7 @@ func TestProfileCheck(t *testing.T) {
 			p.Attachments = []ProfileAttachment{{}, {AttachmentID: "att_1", Languages: []string{"fr", "nl_BE"}}}
 		}, "/attachments/0/attachment_id: field_required; /attachments/1/languages/1: language_invalid"},
 		{"connections", func(p *Profile) { p.MaxConnections = 51 }, "/max_connections: number_range"},
+		{"limits", func(p *Profile) { p.Limits = Limits{-1, 1_000_001, 1_000_000} }, "/limits/per_minute: number_range; /limits/per_hour: number_range"},
 
 		{"no smtp settings", func(p *Profile) { p.Transport = "smtp" }, "/smtp: field_required"},
 		{"smtp", smtp(func(s *SMTPSettings) {}), ""},

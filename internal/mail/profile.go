@@ -33,6 +33,7 @@ type Profile struct {
 	Gmail     *GmailSettings
 
 	MaxConnections int // across all machines; 1..50
+	Limits         Limits
 
 	// Hold is set when only a person can mend the profile (bad password, refused sender). While it is set nothing of the
 	// profile is sent and nothing is lost; an edit of the settings or a good check clears it.
@@ -41,6 +42,9 @@ type Profile struct {
 	PausedUntil time.Time
 	Pause       *ProfileTrouble
 	PauseCount  int // consecutive pauses; chooses the gap
+	// LimitedUntil is when the next mail may go, once LimitedBy left no room. It is no trouble and ends by itself.
+	LimitedUntil time.Time
+	LimitedBy    Limit
 
 	CreatedAt, UpdatedAt time.Time
 }

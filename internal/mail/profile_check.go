@@ -16,7 +16,8 @@ const (
 	maxSignature         = 64 << 10
 	maxProfileFiles      = 20
 	maxConnections       = 50
-	maxLogin             = 1000 // a user name or password; access tokens are long
+	maxPerWindow         = 1_000_000 // mails of a minute, an hour or a day
+	maxLogin             = 1000      // a user name or password; access tokens are long
 	maxCertificates      = 256 << 10
 	maxTransport         = 50
 	maxGmailClient       = 50
@@ -57,6 +58,9 @@ func (p *Profile) Check() Problems {
 		p.Gmail.check(&ps)
 	}
 	checkRange(&ps, "/max_connections", p.MaxConnections, 1, maxConnections)
+	checkRange(&ps, "/limits/per_minute", p.Limits.PerMinute, 0, maxPerWindow)
+	checkRange(&ps, "/limits/per_hour", p.Limits.PerHour, 0, maxPerWindow)
+	checkRange(&ps, "/limits/per_day", p.Limits.PerDay, 0, maxPerWindow)
 	return ps
 }
 

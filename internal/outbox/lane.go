@@ -40,6 +40,7 @@ type laneRun struct {
 	session transport.Session
 	ahead   ahead
 	claim   int
+	limited bool // the profile has limits, so that claims are counted
 	blocked bool // the profile was held or paused in this turn, or allows fewer lanes by now
 }
 
@@ -53,7 +54,8 @@ type ahead struct {
 func (o *Outbox) workLane(ctx context.Context, lane store.Lane) {
 	r := &laneRun{Outbox: o, lane: lane, token: newToken(), claim: 4,
 		log: o.log.With("profile", lane.ProfileID, "lane", lane.Number)}
-	ok, err := o.store.TakeLane(ctx, lane, r.token, o.cfg.Lease)
+	ok, limited, err := o.store.TakeLane(ctx, lane, r.token, o.cfg.Lease)
+	r.limited = limited
 	if err != nil {
 		r.log.Error("take lane", "error", err) // the reaper wakes it again
 		return
@@ -145,60 +147,56 @@ func (r *laneRun) stopped(ctx context.Context) bool {
 	}
 }
 
-// next claims what is due. It claims nothing while outcomes cannot be written. Every claim has a token of its own: what is
-// written late for one must not touch the same message in another.
-func (r *laneRun) next(ctx context.Context) ([]store.Claimed, error) {
-	for !r.journal.healthy() {
-		select {
-		case <-time.After(lookAgain):
-		case <-r.stopping:
-			return nil, nil
-		case <-ctx.Done():
-			return nil, nil
-		}
-	}
-	return r.store.Claim(ctx, r.lane.ProfileID, newToken(), r.cfg.Lease, r.claim)
-}
-
 // sendAll sends the claimed messages one after the other, and gives back the rest when it has to stop.
 func (r *laneRun) sendAll(ctx context.Context, claimed []store.Claimed) error {
-	claim := claimed[0].Token
+	claim, limited := claimed[0].Token, r.limited
 	r.leases.addClaim(claim)
 	defer r.leases.removeClaim(claim)
-	err := r.sendClaim(ctx, claimed)
-	r.journal.endClaim(claim) // not after a panic: what has no outcome then is the reaper's, which finds it by the claim
+	handed, err := r.sendClaim(ctx, claimed)
+	// Not after a panic: what has no outcome then is the reaper's, which finds it by the claim.
+	if !limited || r.spend(claim, handed) {
+		r.journal.endClaim(claim)
+	}
 	return err
 }
 
-func (r *laneRun) sendClaim(ctx context.Context, claimed []store.Claimed) error {
+// sendClaim says how many mails the far end may have seen.
+func (r *laneRun) sendClaim(ctx context.Context, claimed []store.Claimed) (handed int, err error) {
+	limited := r.limited
 	if err := r.load(ctx, &claimed[0]); err != nil {
 		r.releaseAll(claimed)
-		return err
+		return 0, err
 	}
 	if r.profile.Hold != nil || r.profile.PauseCount != claimed[0].PauseCount { // another lane met trouble since the claim
 		r.releaseAll(claimed)
-		return nil
+		return 0, nil
+	}
+	if r.limited = r.profile.Limits.Any(); r.limited && !limited { // limits were set since
+		r.releaseAll(claimed)
+		return 0, nil
 	}
 	if r.lane.Number >= max(r.profile.MaxConnections, 1) {
 		r.releaseAll(claimed)
 		r.blocked = true
-		return nil
+		return 0, nil
 	}
 	began := time.Now()
 	for i := range claimed {
 		if r.stopped(ctx) || r.blocked {
 			r.releaseAll(claimed[i:])
-			return nil
+			return handed, nil
 		}
 		var next *store.Claimed
 		if i+1 < len(claimed) {
 			next = &claimed[i+1]
 		}
-		r.send(ctx, &claimed[i], next)
+		if r.send(ctx, &claimed[i], next) {
+			handed++
+		}
 	}
 	per := time.Since(began) / time.Duration(len(claimed))
 	r.claim = int(min(max(claimTime/max(per, time.Microsecond), 1), maxClaim))
-	return nil
+	return handed, nil
 }
 
 // load has the profile as the claim saw it, or newer. An edited profile gets a new connection. A hold is read again: a claim
@@ -225,8 +223,9 @@ func (r *laneRun) load(ctx context.Context, c *store.Claimed) error {
 	return nil
 }
 
-// send makes one attempt and has its outcome recorded. following is the message that will be sent after it, nil when none is known.
-func (r *laneRun) send(ctx context.Context, c, following *store.Claimed) {
+// send makes one attempt and has its outcome recorded. following is the message that will be sent after it, nil when none is
+// known. handed says that the far end may have seen the mail.
+func (r *laneRun) send(ctx context.Context, c, following *store.Claimed) (handed bool) {
 	started := time.Now()
 	var markErr error
 	marked := false // stays when a session turns out stale after its commit
@@ -247,7 +246,7 @@ func (r *laneRun) send(ctx context.Context, c, following *store.Claimed) {
 		if !errors.Is(markErr, errFenced) {
 			r.release(c)
 		}
-		return
+		return marked
 	}
 	ended := time.Now()
 	s := mail.Settle(v, c.Attempts+1, c.Recipients, ended, rand.Float64()) //nolint:gosec // jitter
@@ -267,6 +266,7 @@ func (r *laneRun) send(ctx context.Context, c, following *store.Claimed) {
 	if v.Outcome != mail.OutcomeSent {
 		r.log.Info("not sent", "message", c.ID, "outcome", v.Outcome.String(), "scope", v.Scope, "code", v.Code, "step", v.Step, "reply", v.Reply.Code, "status", s.Status)
 	}
+	return marked
 }
 
 // prepare renders the next message while the current one's mark is being written, and announces it to the session. What goes
@@ -374,22 +374,6 @@ func (r *laneRun) recovered() {
 		return
 	}
 	r.profile.PauseCount = 0
-}
-
-// release gives a claimed message back as it was.
-func (r *laneRun) release(c *store.Claimed) {
-	now := time.Now()
-	r.journal.settle(store.Settled{
-		MessageID: c.ID, TenantID: c.TenantID, Token: c.Token, Started: now, Ended: now,
-		Settlement: mail.Settlement{Status: mail.Waiting(c.Attempts), Recipients: c.Recipients},
-		Outcome:    mail.OutcomeTemporary,
-	})
-}
-
-func (r *laneRun) releaseAll(claimed []store.Claimed) {
-	for i := range claimed {
-		r.release(&claimed[i])
-	}
 }
 
 // yield lets other lanes have the worker: this one goes to the end of the queue.

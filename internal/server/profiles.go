@@ -166,7 +166,7 @@ func (s *Server) getProfile(c *gin.Context) error {
 		return err
 	}
 	// What keeps a profile from sending changes without an edit.
-	if p.Hold == nil && p.Pause == nil && notModified(c, etag(p.Version)) {
+	if p.Hold == nil && p.Pause == nil && p.LimitedUntil.IsZero() && notModified(c, etag(p.Version)) {
 		return nil
 	}
 	a, err := profileAnswer(c, http.StatusOK, p)
@@ -343,7 +343,9 @@ func patchProfile(p *mail.Profile, r *api.SenderProfilePatch) {
 	}
 	if r.Transport != nil && *r.Transport != p.Transport {
 		p.Transport, p.SMTP, p.Gmail = *r.Transport, nil, nil
+		p.Limits = mail.DefaultLimits(p.Transport, p.From.Address)
 	}
+	setLimits(&p.Limits, r.Limits)
 	if r.Gmail != nil {
 		patchGmail(p, r.Gmail)
 	}

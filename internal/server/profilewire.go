@@ -1,10 +1,12 @@
 package server
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/winprest/facteur/api"
 	"github.com/winprest/facteur/internal/mail"
+	"github.com/winprest/facteur/internal/server/texts"
 )
 
 const defaultConnections = 2
@@ -14,7 +16,9 @@ func newProfile(r *api.SenderProfileRequest) *mail.Profile {
 		Level: mail.Level(r.Level), OwnerRef: r.OwnerRef, Name: r.Name, Default: r.Default, From: addressFrom(r.From),
 		ReplyTo: addressesFrom(r.ReplyTo), AlwaysCC: addressesFrom(r.AlwaysCC), AlwaysBCC: addressesFrom(r.AlwaysBCC),
 		Attachments: filesFrom(r.Attachments), Transport: r.Transport, MaxConnections: r.MaxConnections,
+		Limits: mail.DefaultLimits(r.Transport, r.From.Address),
 	}
+	setLimits(&p.Limits, r.Limits)
 	if len(r.Signatures) > 0 {
 		p.Signatures = make(map[string]mail.Signature, len(r.Signatures))
 		for tag, sig := range r.Signatures {
@@ -71,6 +75,18 @@ func fillDefaults(p *mail.Profile) {
 	}
 }
 
+func setLimits(l *mail.Limits, r *api.LimitsRequest) {
+	if r == nil {
+		return
+	}
+	if preset, ok := mail.LimitPresets[r.Preset]; ok {
+		*l = preset
+	}
+	set(&l.PerMinute, r.PerMinute)
+	set(&l.PerHour, r.PerHour)
+	set(&l.PerDay, r.PerDay)
+}
+
 func patchSMTP(q *mail.SMTPSettings, r *api.SMTPSettingsPatch) {
 	if r.Host != nil && *r.Host != q.Host {
 		q.Host, q.Password = *r.Host, ""
@@ -105,7 +121,7 @@ func profileOf(lang string, p *mail.Profile) api.SenderProfile {
 		ID: p.ID, Level: string(p.Level), OwnerRef: p.OwnerRef, Name: p.Name, Default: p.Default, From: api.Address(p.From),
 		ReplyTo: addressesOf(p.ReplyTo), AlwaysCC: addressesOf(p.AlwaysCC), AlwaysBCC: addressesOf(p.AlwaysBCC),
 		Signatures: make(map[string]api.Signature, len(p.Signatures)), Attachments: make([]api.ProfileAttachment, len(p.Attachments)),
-		Transport: p.Transport, MaxConnections: p.MaxConnections, Status: "ready", Version: p.Version,
+		Transport: p.Transport, MaxConnections: p.MaxConnections, Limits: api.Limits(p.Limits), Limited: limitedOf(lang, p), Status: "ready", Version: p.Version,
 		CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt,
 	}
 	for tag, sig := range p.Signatures {
@@ -131,6 +147,15 @@ func profileOf(lang string, p *mail.Profile) api.SenderProfile {
 		w.Status, w.Problem, w.PausedUntil = "paused", profileTrouble(lang, p.Pause), optional(p.PausedUntil)
 	}
 	return w
+}
+
+// limitedOf is nil when the profile's limits leave room.
+func limitedOf(lang string, p *mail.Profile) *api.Limited {
+	if !time.Now().Before(p.LimitedUntil) {
+		return nil
+	}
+	text := texts.Phrase(lang, "limit", string(p.LimitedBy), "max", strconv.Itoa(p.Limits.Of(p.LimitedBy)))
+	return &api.Limited{Limit: string(p.LimitedBy), Until: p.LimitedUntil, Text: text}
 }
 
 func profileTrouble(lang string, t *mail.ProfileTrouble) *api.Trouble {

@@ -28,7 +28,11 @@ type Claimed struct {
 const (
 	// By ctid, because the rows are locked where they are. One that moved just before it was locked is not seen, and is claimed
 	// next time.
-	claimPostgres = `WITH p AS (
+	claimPostgres = pickPostgres + `INSERT INTO claims (token, tenant_id, messages, lease_until)
+	SELECT $3, u.tenant_id, array_agg(u.id), ` + nowPostgres + ` + $4 FROM u GROUP BY u.tenant_id` + pickedPostgres
+	claimLimitedPostgres = pickPostgres + `INSERT INTO claims (token, tenant_id, messages, lease_until, limited)
+	SELECT $3, u.tenant_id, array_agg(u.id), ` + nowPostgres + ` + $4, $1 FROM u GROUP BY u.tenant_id` + pickedPostgres
+	pickPostgres = `WITH p AS (
 	SELECT tenant_id, id, version, pause_count FROM sender_profiles WHERE id = $1 AND hold IS NULL AND deleted_at IS NULL AND paused_until <= ` + nowPostgres + `
 ), a AS (
 	SELECT m.ctid FROM messages m WHERE m.profile_id = (SELECT id FROM p) AND m.waiting IN ('queued', 'deferred') AND m.priority = 0 AND m.not_before <= ` + nowPostgres + `
@@ -41,8 +45,8 @@ const (
 	FROM (SELECT ctid FROM a UNION ALL SELECT ctid FROM b) x WHERE m.ctid = x.ctid
 	RETURNING m.id, m.tenant_id, m.priority, m.not_before, m.attempts, m.recipients
 ), l AS (
-	INSERT INTO claims (token, tenant_id, messages, lease_until)
-	SELECT $3, u.tenant_id, array_agg(u.id), ` + nowPostgres + ` + $4 FROM u GROUP BY u.tenant_id
+	`
+	pickedPostgres = `
 )
 SELECT u.id, u.tenant_id, u.attempts, u.recipients, p.version, p.pause_count, c.subject, c.body_text, c.body_html, c.content
 FROM u CROSS JOIN p JOIN message_contents c ON c.tenant_id = u.tenant_id AND c.message_id = u.id ORDER BY u.priority, u.not_before, u.id`
@@ -53,24 +57,57 @@ AND p.hold IS NULL AND p.deleted_at IS NULL AND p.paused_until <= ` + nowSQLite 
 	contentsSQLite = `SELECT message_id, subject, body_text, body_html, content FROM message_contents
 WHERE tenant_id = $1 AND message_id IN (SELECT value FROM json_each($2))`
 	claimOneSQLite    = `UPDATE messages SET status = 'sending', phase = 'claimed', claim = $3 WHERE tenant_id = $1 AND id = $2`
-	insertClaimSQLite = `INSERT INTO claims (token, tenant_id, messages, lease_until) VALUES ($1, $2, $3, ` + nowSQLite + ` + $4)`
+	insertClaimSQLite = `INSERT INTO claims (token, tenant_id, messages, lease_until, limited) VALUES ($1, $2, $3, ` + nowSQLite + ` + $4, $5)`
 )
 
 // Claim takes at most n due messages of the profile for the lease, one-off mails first, oldest first. None are due while the
 // profile is held or paused. Tell Journal when the claim is done with.
 func (s *Store) Claim(ctx context.Context, profileID, token string, lease time.Duration, n int) ([]Claimed, error) {
 	if s.pg == nil {
-		return s.claimSQLite(ctx, profileID, token, lease, n)
+		return s.claimSQLite(ctx, profileID, token, lease, n, false)
 	}
 	rows, err := s.pg.Query(ctx, claimPostgres, profileID, n, token, lease.Microseconds())
 	if err != nil {
 		return nil, fmt.Errorf("store: claim: %w", err)
 	}
+	return readClaimed(rows, token)
+}
+
+// ClaimWithin is Claim for a profile with limits: it takes no more than they allow now, and counts what it takes as open. The
+// caller says with Spend what became of it, before it tells Journal.
+func (s *Store) ClaimWithin(ctx context.Context, profileID, token string, lease time.Duration, n int) (claimed []Claimed, err error) {
+	// Lanes look often, and mostly in vain: that needs no lock.
+	if due, err := s.due(ctx, profileID); err != nil || !due {
+		return nil, err
+	}
+	if s.pg == nil {
+		return s.claimSQLite(ctx, profileID, token, lease, n, true)
+	}
+	err = s.Write(ctx, func(ctx context.Context, tx *Tx) error {
+		claimed = nil
+		room, err := tx.room(ctx, profileID, n)
+		if err != nil || room == 0 {
+			return err
+		}
+		rows, err := tx.PG.Query(ctx, claimLimitedPostgres, profileID, room, token, lease.Microseconds())
+		if err != nil {
+			return err
+		}
+		claimed, err = readClaimed(rows, token)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("store: claim: %w", err)
+	}
+	return claimed, nil
+}
+
+func readClaimed(rows pgx.Rows, token string) ([]Claimed, error) {
 	var claimed []Claimed
 	c := Claimed{Token: token}
 	var recipients, content []byte
 	var subject, text, html string
-	_, err = pgx.ForEachRow(rows, []any{&c.ID, &c.TenantID, &c.Attempts, &recipients, &c.ProfileVersion, &c.PauseCount, &subject, &text, &html, &content}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&c.ID, &c.TenantID, &c.Attempts, &recipients, &c.ProfileVersion, &c.PauseCount, &subject, &text, &html, &content}, func() error {
 		claimed = append(claimed, c)
 		last := &claimed[len(claimed)-1]
 		return errors.Join(last.setRecipients(recipients), last.setContent(subject, text, html, content))
@@ -99,11 +136,19 @@ func (c *Claimed) setContent(subject, text, html string, doc []byte) error {
 }
 
 // claimSQLite keeps the one writer no longer than it must: contents are read when the claim is on disk.
-func (s *Store) claimSQLite(ctx context.Context, profileID, token string, lease time.Duration, n int) ([]Claimed, error) {
+func (s *Store) claimSQLite(ctx context.Context, profileID, token string, lease time.Duration, most int, limited bool) ([]Claimed, error) {
 	var claimed []Claimed
-	var ids any
+	var ids, counts any
 	err := s.Write(ctx, func(ctx context.Context, tx *Tx) error {
 		claimed = nil
+		n := most
+		if limited {
+			room, err := tx.room(ctx, profileID, most)
+			if err != nil {
+				return err
+			}
+			n, counts = room, profileID
+		}
 		for _, priority := range []mail.Priority{mail.PriorityOneOff, mail.PriorityBatch} {
 			if len(claimed) == n {
 				break
@@ -128,7 +173,7 @@ func (s *Store) claimSQLite(ctx context.Context, profileID, token string, lease 
 		if ids, err = tx.list(list); err != nil {
 			return err
 		}
-		return s.exec(ctx, tx, insertClaimSQLite, token, claimed[0].TenantID, ids, lease.Microseconds())
+		return s.exec(ctx, tx, insertClaimSQLite, token, claimed[0].TenantID, ids, lease.Microseconds(), counts)
 	})
 	if err == nil && len(claimed) > 0 {
 		err = s.readContents(context.WithoutCancel(ctx), claimed, ids)

@@ -263,11 +263,3 @@ func (s *Store) DocumentsTaken(ctx context.Context, tx *Tx, tenantID, messageID 
 	}
 	return false, nil
 }
-
-// row runs the statement of the transaction's database and scans its one row.
-func (tx *Tx) row(ctx context.Context, postgres, sqlite string, args []any, dest ...any) error {
-	if tx.PG != nil {
-		return tx.PG.QueryRow(ctx, postgres, args...).Scan(dest...)
-	}
-	return tx.SQL.QueryRowContext(ctx, sqlite, args...).Scan(dest...)
-}

@@ -139,6 +139,14 @@ func column[T any](ctx context.Context, tx *Tx, postgres, sqlite string, args ..
 	return out, rows.Err()
 }
 
+// row runs the statement of the transaction's database and scans its one row.
+func (tx *Tx) row(ctx context.Context, postgres, sqlite string, args []any, dest ...any) error {
+	if tx.PG != nil {
+		return tx.PG.QueryRow(ctx, postgres, args...).Scan(dest...)
+	}
+	return tx.SQL.QueryRowContext(ctx, sqlite, args...).Scan(dest...)
+}
+
 // one runs the statement of the transaction's database and says whether it touched a row.
 func (tx *Tx) one(ctx context.Context, postgres, sqlite string, args ...any) (bool, error) {
 	n, err := tx.affect(ctx, postgres, sqlite, args...)
@@ -161,31 +169,35 @@ func (tx *Tx) affect(ctx context.Context, postgres, sqlite string, args ...any) 
 
 const (
 	takeLanePostgres = `UPDATE lanes SET token = $3, lease_until = ` + nowPostgres + ` + $4 WHERE profile_id = $1 AND lane = $2 AND awake > 0
-	AND (token IS NULL OR lease_until < ` + nowPostgres + `)`
+	AND (token IS NULL OR lease_until < ` + nowPostgres + `) ` + isLimited
 	takeLaneSQLite = `UPDATE lanes SET token = $3, lease_until = ` + nowSQLite + ` + $4 WHERE profile_id = $1 AND lane = $2 AND awake > 0
-	AND (token IS NULL OR lease_until < ` + nowSQLite + `)`
-	restLane = `UPDATE lanes SET awake = 0, token = NULL, lease_until = 0 WHERE profile_id = $1 AND lane = $2 AND token = $3`
-	// duePostgres is true when the profile may send and has a message to send now.
-	duePostgres = `SELECT 1 FROM sender_profiles p WHERE p.id = $1 AND p.hold IS NULL AND p.deleted_at IS NULL AND p.paused_until <= ` + nowPostgres + ` AND (
+	AND (token IS NULL OR lease_until < ` + nowSQLite + `) ` + isLimited
+	isLimited   = `RETURNING (SELECT per_minute > 0 OR per_hour > 0 OR per_day > 0 FROM sender_profiles WHERE id = $1)`
+	restLane    = `UPDATE lanes SET awake = 0, token = NULL, lease_until = 0 WHERE profile_id = $1 AND lane = $2 AND token = $3`
+	duePostgres = `SELECT 1 FROM sender_profiles p WHERE p.id = $1 AND p.hold IS NULL AND p.deleted_at IS NULL AND p.paused_until <= ` + nowPostgres + ` AND p.limited_until <= ` + nowPostgres + ` AND (
 	EXISTS (SELECT 1 FROM messages WHERE profile_id = $1 AND waiting IN ('queued', 'deferred') AND priority = 0 AND not_before <= ` + nowPostgres + `)
 	OR EXISTS (SELECT 1 FROM messages WHERE profile_id = $1 AND waiting IN ('queued', 'deferred') AND priority = 1 AND not_before <= ` + nowPostgres + `))`
-	dueSQLite = `SELECT 1 FROM sender_profiles p WHERE p.id = $1 AND p.hold IS NULL AND p.deleted_at IS NULL AND p.paused_until <= ` + nowSQLite + ` AND (
+	dueSQLite = `SELECT 1 FROM sender_profiles p WHERE p.id = $1 AND p.hold IS NULL AND p.deleted_at IS NULL AND p.paused_until <= ` + nowSQLite + ` AND p.limited_until <= ` + nowSQLite + ` AND (
 	EXISTS (SELECT 1 FROM messages WHERE profile_id = $1 AND waiting IN ('queued', 'deferred') AND priority = 0 AND not_before <= ` + nowSQLite + `)
 	OR EXISTS (SELECT 1 FROM messages WHERE profile_id = $1 AND waiting IN ('queued', 'deferred') AND priority = 1 AND not_before <= ` + nowSQLite + `))`
 	yieldPostgres = `UPDATE lanes SET token = NULL, lease_until = 0, awake = 1, rung_at = ` + nowPostgres + ` WHERE profile_id = $1 AND lane = $2 AND token = $3`
 	yieldSQLite   = `UPDATE lanes SET token = NULL, lease_until = 0, awake = 1, rung_at = ` + nowSQLite + ` WHERE profile_id = $1 AND lane = $2 AND token = $3`
 )
 
-// TakeLane gives the lane to token for the lease. It is false when the lane sleeps or another holds it.
-func (s *Store) TakeLane(ctx context.Context, l Lane, token string, lease time.Duration) (ok bool, err error) {
+// TakeLane gives the lane to token for the lease. It is false when the lane sleeps or another holds it. limited says that the
+// profile has limits.
+func (s *Store) TakeLane(ctx context.Context, l Lane, token string, lease time.Duration) (ok, limited bool, err error) {
 	err = s.Write(ctx, func(ctx context.Context, tx *Tx) error {
-		ok, err = tx.one(ctx, takeLanePostgres, takeLaneSQLite, l.ProfileID, l.Number, token, lease.Microseconds())
+		taken, err := column[bool](ctx, tx, takeLanePostgres, takeLaneSQLite, l.ProfileID, l.Number, token, lease.Microseconds())
+		ok = len(taken) > 0
+		limited = ok && taken[0]
 		return err
 	})
-	return ok, err
+	return ok, limited, err
 }
 
-// RestLane puts the lane to sleep unless the profile has a message due. It is false when there is one and the lane stays.
+// RestLane puts the lane to sleep unless the profile has a message due and, as far as is known, room for it. It is false when
+// there is one and the lane stays.
 func (s *Store) RestLane(ctx context.Context, l Lane, token string) (asleep bool, err error) {
 	err = s.Write(ctx, func(ctx context.Context, tx *Tx) error {
 		if tx.PG != nil {
@@ -206,6 +218,23 @@ func (s *Store) RestLane(ctx context.Context, l Lane, token string) (asleep bool
 		return err
 	})
 	return asleep, err
+}
+
+// due says whether the profile may send, as far as is known, and has a message to send now.
+func (s *Store) due(ctx context.Context, profileID string) (bool, error) {
+	query := duePostgres
+	if s.pg == nil {
+		query = dueSQLite
+	}
+	var one int
+	err := s.row(ctx, query, []any{profileID}, &one)
+	if noRows(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("store: due: %w", err)
+	}
+	return true, nil
 }
 
 // YieldLane gives the lane back while it stays awake: the caller inserts another wake-up in the same transaction, at the end
@@ -266,12 +295,12 @@ const (
 	dueProfilesPostgres = `SELECT p.id, o.n, b.n FROM sender_profiles p
 	CROSS JOIN LATERAL (SELECT count(*) AS n FROM (SELECT 1 FROM messages m WHERE m.profile_id = p.id AND m.waiting IN ('queued', 'deferred') AND m.priority = 0 AND m.not_before <= ` + nowPostgres + ` LIMIT p.max_connections) x) o
 	CROSS JOIN LATERAL (SELECT count(*) AS n FROM (SELECT 1 FROM messages m WHERE m.profile_id = p.id AND m.waiting IN ('queued', 'deferred') AND m.priority = 1 AND m.not_before <= ` + nowPostgres + ` LIMIT p.max_connections) x) b
-	WHERE p.hold IS NULL AND p.deleted_at IS NULL AND p.paused_until <= ` + nowPostgres + ` AND o.n + b.n > 0
+	WHERE p.hold IS NULL AND p.deleted_at IS NULL AND p.paused_until <= ` + nowPostgres + ` AND p.limited_until <= ` + nowPostgres + ` AND o.n + b.n > 0
 	AND EXISTS (SELECT 1 FROM lanes l WHERE l.profile_id = p.id AND l.lane < p.max_connections AND l.awake = 0)`
 	dueProfilesSQLite = `SELECT id, one_off, batch FROM (SELECT p.id,
 	(SELECT count(*) FROM (SELECT 1 FROM messages m WHERE m.profile_id = p.id AND m.waiting IN ('queued', 'deferred') AND m.priority = 0 AND m.not_before <= ` + nowSQLite + ` LIMIT 50)) AS one_off,
 	(SELECT count(*) FROM (SELECT 1 FROM messages m WHERE m.profile_id = p.id AND m.waiting IN ('queued', 'deferred') AND m.priority = 1 AND m.not_before <= ` + nowSQLite + ` LIMIT 50)) AS batch
-	FROM sender_profiles p WHERE p.hold IS NULL AND p.deleted_at IS NULL AND p.paused_until <= ` + nowSQLite + `
+	FROM sender_profiles p WHERE p.hold IS NULL AND p.deleted_at IS NULL AND p.paused_until <= ` + nowSQLite + ` AND p.limited_until <= ` + nowSQLite + `
 	AND EXISTS (SELECT 1 FROM lanes l WHERE l.profile_id = p.id AND l.lane < p.max_connections AND l.awake = 0)) WHERE one_off + batch > 0`
 )
 

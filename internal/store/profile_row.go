@@ -17,6 +17,11 @@ type profileRow struct {
 	IsDefault      bool
 	Transport      string
 	MaxConnections int
+	PerMinute      int
+	PerHour        int
+	PerDay         int
+	LimitedUntil   int64
+	LimitedBy      string
 	Settings       string
 	SealedSecrets  []byte
 	Hold, Pause    *string
@@ -90,7 +95,8 @@ func (s *Store) profileRow(p *mail.Profile) (*profileRow, error) {
 	}
 	row := &profileRow{
 		ID: p.ID, TenantID: p.TenantID, Version: p.Version, Level: string(p.Level), OwnerRef: p.OwnerRef, Name: p.Name, IsDefault: p.Default,
-		Transport: p.Transport, MaxConnections: p.MaxConnections, Settings: string(doc), PausedUntil: micros(p.PausedUntil), PauseCount: p.PauseCount,
+		Transport: p.Transport, MaxConnections: p.MaxConnections,
+		PerMinute: p.Limits.PerMinute, PerHour: p.Limits.PerHour, PerDay: p.Limits.PerDay, Settings: string(doc), PausedUntil: micros(p.PausedUntil), PauseCount: p.PauseCount,
 		CreatedAt: micros(p.CreatedAt), UpdatedAt: micros(p.UpdatedAt),
 	}
 	if secrets == (profileSecrets{}) {
@@ -115,6 +121,8 @@ func (s *Store) openProfile(r *profileRow) (*mail.Profile, error) {
 		From: settings.From, ReplyTo: settings.ReplyTo, AlwaysCC: settings.AlwaysCC, AlwaysBCC: settings.AlwaysBCC,
 		Signatures: settings.Signatures, Attachments: settings.Attachments,
 		Transport: r.Transport, MaxConnections: r.MaxConnections, PausedUntil: fromMicros(r.PausedUntil), PauseCount: r.PauseCount,
+		Limits:       mail.Limits{PerMinute: r.PerMinute, PerHour: r.PerHour, PerDay: r.PerDay},
+		LimitedUntil: fromMicros(r.LimitedUntil), LimitedBy: mail.Limit(r.LimitedBy),
 		CreatedAt: fromMicros(r.CreatedAt), UpdatedAt: fromMicros(r.UpdatedAt),
 	}
 	var err error

@@ -19,7 +19,7 @@ type ProfileFilter struct {
 	GmailClient string
 }
 
-// CreateProfile stores a profile with version 1, and its lanes. A new default takes the place of the old one. See
+// CreateProfile stores a profile with version 1, its lanes, and what it used of its limits: nothing. A new default takes the place of the old one. See
 // CreateTenant for rec. ErrSealed: it has a secret and the store has no keyset.
 func (s *Store) CreateProfile(ctx context.Context, p *mail.Profile, rec *IdempotencyRecord) error {
 	fill("prf", &p.ID, &p.CreatedAt)
@@ -35,7 +35,7 @@ func (s *Store) CreateProfile(ctx context.Context, p *mail.Profile, rec *Idempot
 		if err := tx.Create(row).Error; err != nil {
 			return err
 		}
-		return makeLanes(tx, row)
+		return makeCompanions(tx, row)
 	})
 }
 
@@ -78,7 +78,8 @@ func (s *Store) ListProfiles(ctx context.Context, tenantID string, f ProfileFilt
 	return list(q, p, "id", func(r *profileRow) string { return r.ID }, s.openProfile)
 }
 
-// UpdateProfile replaces a profile's settings, and clears its hold and pause: whoever edits means to mend. version is the
+// UpdateProfile replaces a profile's settings, and clears its hold and pause: whoever edits means to mend. Limits that were
+// edited hold from the next claim on, with what was used since there are any. version is the
 // one that the row must have (If-Match), 0 for any; a caller that edits what it read passes the version it read, and
 // reads again on ErrVersion. p gets its new version and times.
 func (s *Store) UpdateProfile(ctx context.Context, p *mail.Profile, version int64) error {
@@ -104,13 +105,14 @@ func (s *Store) UpdateProfile(ctx context.Context, p *mail.Profile, version int6
 		if err := tx.Select("*").Where("tenant_id = ?", p.TenantID).Updates(row).Error; err != nil {
 			return err
 		}
-		return makeLanes(tx, row)
+		return makeCompanions(tx, row)
 	})
 	if err != nil {
 		return failed("update profile", err)
 	}
 	p.Version, p.CreatedAt, p.UpdatedAt = row.Version, fromMicros(row.CreatedAt), fromMicros(row.UpdatedAt)
 	p.Hold, p.Pause, p.PausedUntil, p.PauseCount = nil, nil, time.Time{}, 0
+	p.LimitedUntil, p.LimitedBy = time.Time{}, ""
 	return nil
 }
 
@@ -184,8 +186,20 @@ type laneRow struct {
 
 func (laneRow) TableName() string { return "lanes" }
 
-// makeLanes adds the lanes that the profile has not yet. Lanes over its limit stay and are not used.
-func makeLanes(tx *gorm.DB, row *profileRow) error {
+type usageRow struct {
+	ProfileID string `gorm:"primaryKey"`
+}
+
+func (usageRow) TableName() string { return "profile_usage" }
+
+// makeCompanions adds the lanes that the profile has not yet, and a place for what it uses of its limits. Lanes over its limit
+// stay and are not used.
+func makeCompanions(tx *gorm.DB, row *profileRow) error {
+	if row.PerMinute > 0 || row.PerHour > 0 || row.PerDay > 0 {
+		if err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&usageRow{row.ID}).Error; err != nil {
+			return err
+		}
+	}
 	lanes := make([]laneRow, max(row.MaxConnections, 1))
 	for i := range lanes {
 		lanes[i] = laneRow{row.ID, i}

@@ -28,7 +28,7 @@ func TestProfileKeepsEveryField(t *testing.T) {
 			ReplyTo: []mail.Address{{Address: "r@x.example"}}, AlwaysCC: []mail.Address{{Address: "cc@x.example"}}, AlwaysBCC: []mail.Address{{Address: "bcc@x.example"}},
 			Signatures:  map[string]mail.Signature{"fr": {Text: "Cordialement", HTML: "<p>Cordialement</p>"}},
 			Attachments: []mail.ProfileAttachment{{AttachmentID: "att_1", Languages: []string{"fr"}}},
-			Transport:   "smtp", MaxConnections: 3,
+			Transport:   "smtp", MaxConnections: 3, Limits: mail.Limits{PerMinute: 1, PerHour: 2, PerDay: 3},
 			SMTP: &mail.SMTPSettings{
 				Host: "h", Port: 25, Security: mail.SecurityNone, Auth: mail.AuthPlain, Username: "u", Password: "p", AllowPlaintextLogin: true,
 				HELO: "helo", TLSServerName: "name", CACertificates: "pem", DSN: true, EnvelopeFrom: "bounce@x.example",
@@ -38,7 +38,7 @@ func TestProfileKeepsEveryField(t *testing.T) {
 		for _, v := range []reflect.Value{reflect.ValueOf(*p.SMTP), reflect.ValueOf(*p.Gmail), reflect.ValueOf(*p)} {
 			for i := range v.NumField() {
 				switch name := v.Type().Field(i).Name; name {
-				case "ID", "Version", "Hold", "PausedUntil", "Pause", "PauseCount", "CreatedAt", "UpdatedAt": // the store's
+				case "ID", "Version", "Hold", "PausedUntil", "Pause", "PauseCount", "LimitedUntil", "LimitedBy", "CreatedAt", "UpdatedAt": // the store's
 				default:
 					if v.Field(i).IsZero() {
 						t.Errorf("this test leaves out %s", name)

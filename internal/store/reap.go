@@ -21,9 +21,9 @@ const (
 	lost         = `SELECT m.id, m.tenant_id, m.claim, m.attempts, m.recipients, c.lease_until `
 	lostPostgres = lost + sendingPostgres + ` AND phase = 'committing' OFFSET 0` + overPostgres + ` ORDER BY c.lease_until LIMIT 500`
 	lostSQLite   = lost + deadSQLite + ` AND m.phase = 'committing' ORDER BY c.lease_until LIMIT 500`
-	// Dead claims of which nothing is sending any more. Nothing becomes sending under an old token again.
-	forgetPostgres = `DELETE FROM claims d WHERE lease_until < ` + nowPostgres + ` AND NOT EXISTS (SELECT 1 ` + sendingPostgres + ` OFFSET 0` + overPostgres + ` AND c.token = d.token)`
-	forgetSQLite   = `DELETE FROM claims AS d WHERE lease_until < ` + nowSQLite + ` AND NOT EXISTS (SELECT 1 ` + deadSQLite + ` AND c.token = d.token)`
+	// Dead claims, counted, of which nothing is sending any more. Nothing becomes sending under an old token again.
+	forgetPostgres = `DELETE FROM claims d WHERE lease_until < ` + nowPostgres + ` AND limited IS NULL AND NOT EXISTS (SELECT 1 ` + sendingPostgres + ` OFFSET 0` + overPostgres + ` AND c.token = d.token)`
+	forgetSQLite   = `DELETE FROM claims AS d WHERE lease_until < ` + nowSQLite + ` AND limited IS NULL AND NOT EXISTS (SELECT 1 ` + deadSQLite + ` AND c.token = d.token)`
 
 	// The messages m that are still sending under a claim c; then those whose lease is over. They are looked up one by one from
 	// the claim, whatever the planners believe (LATERAL with OFFSET or FOR UPDATE, CROSS JOIN): without statistics they would
@@ -68,8 +68,12 @@ func (s *Store) LostHandovers(ctx context.Context) ([]Lost, error) {
 	return s.lost(ctx, lostPostgres, lostSQLite)
 }
 
-// ForgetClaims ends the claims of dead leases of which no message is sending any more.
+// ForgetClaims ends the claims of dead leases of which no message is sending any more. Where a profile has limits, all that was
+// claimed counts as handed over by now.
 func (s *Store) ForgetClaims(ctx context.Context) error {
+	if err := s.spendLost(ctx); err != nil {
+		return err
+	}
 	err := s.Write(ctx, func(ctx context.Context, tx *Tx) error {
 		_, err := tx.affect(ctx, forgetPostgres, forgetSQLite)
 		return err

@@ -75,7 +75,8 @@ func Word(lang, kind, key string) string {
 	return key
 }
 
-// Phrase is Word with its {params}, given as key, value pairs. Kind "page" are the words of the pages for a person.
+// Phrase is Word with its {params}, given as key, value pairs. Kind "page" are the words of the pages for a person, kind "limit" says
+// that a limit of a profile is reached ({max}).
 func Phrase(lang, kind, key string, params ...string) string {
 	values := make(map[string]string, len(params)/2)
 	for i := 0; i+1 < len(params); i += 2 {
