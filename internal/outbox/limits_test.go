@@ -218,12 +218,16 @@ func TestLimitedLaneSleepsUntilThereIsRoom(t *testing.T) {
 		if left := time.Until(got.LimitedUntil); got.LimitedBy != mail.LimitPerHour || left < 59*time.Minute || left > 61*time.Minute || got.Hold != nil || got.Pause != nil {
 			t.Errorf("%s for %s, hold %v, pause %v", got.LimitedBy, left, got.Hold, got.Pause)
 		}
-		eventually(t, func() error {
-			if n := value[int](h, `SELECT count(*) FROM lanes WHERE awake > 0`); n != 0 {
-				return fmt.Errorf("%d lanes awake", n)
-			}
-			return nil
-		})
+		asleep := func() {
+			t.Helper()
+			eventually(t, func() error {
+				if n := value[int](h, `SELECT count(*) FROM lanes WHERE awake > 0`); n != 0 {
+					return fmt.Errorf("%d lanes awake", n)
+				}
+				return nil
+			})
+		}
+		asleep()
 		sweep := func() (wakes int) {
 			t.Helper()
 			before := value[int](h, `SELECT count(*) FROM river_job WHERE kind = 'lane'`)
@@ -241,6 +245,7 @@ func TestLimitedLaneSleepsUntilThereIsRoom(t *testing.T) {
 		}
 		// A one-off mail goes first when there is room.
 		single := h.submit(o, p, outbox.PurposeOneOff, 1)
+		asleep() // the lane that it woke found no room
 		c.advance(21 * time.Second)
 		if n := sweep(); n == 0 {
 			t.Error("no lane was woken")
