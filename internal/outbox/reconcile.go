@@ -15,10 +15,12 @@ import (
 // Reconciling settles uncertain mails without a person where the transport can look for them (transport.Finder). A mail that is
 // found was sent. One that is not found is queued again, but only when its absence is proven:
 //
-//   - It was looked for at every time of Config.Looks, of a lost worker's also at Config.LostLook, and not found at any of them.
+//   - It was not found at the last time of Config.Looks, for a lost worker's mail Config.LostLook, nor at any look before.
 //   - The profile, its consent included, is as it was when the mail was handed over: the look is into the same mailbox.
 //   - The search works: mails of the same profile that are known to be sent, the ones next to this one, are found, and after
 //     them this one still is not.
+//
+//   - It is not older than a mail may become that waits (Config.MaxWait): nobody expects it any more.
 //
 // Without that it stays uncertain, for a person. What goes wrong with a search changes no mail's state.
 
@@ -204,9 +206,10 @@ func (s search) find(ctx context.Context, tenantID, messageID string) (evidence 
 }
 
 // works proves that the search finds what the profile has sent: the mails before and after this one. It is false too when there
-// is none to prove it with.
+// is none to prove it with. A mail that was sent just now need not be in the provider's index yet.
 func (s search) works(ctx context.Context, l *store.Look) (bool, error) {
-	ids, err := s.store.SentBeside(ctx, l.TenantID, l.ProfileID, l.MessageID)
+	indexed := time.Now().Add(-s.cfg.Looks[min(1, len(s.cfg.Looks)-1)])
+	ids, err := s.store.SentBeside(ctx, l.TenantID, l.ProfileID, l.MessageID, indexed)
 	if err != nil {
 		return false, err
 	}
@@ -218,8 +221,11 @@ func (s search) works(ctx context.Context, l *store.Look) (bool, error) {
 	return len(ids) > 0, nil
 }
 
-// errOvertaken: somebody else has settled the message, or is looking.
-var errOvertaken = errors.New("outbox: the look was overtaken")
+var (
+	// errOvertaken: somebody else has settled the message, or is looking.
+	errOvertaken = errors.New("outbox: the look was overtaken")
+	errTooOld    = errors.New("outbox: the message is too old to be sent again by itself")
+)
 
 // settleLook records that the mail was found, or proven absent, in one commit with the end of the look.
 func (o *Outbox) settleLook(ctx context.Context, l *store.Look, evidence string, found bool) error {
@@ -239,9 +245,12 @@ func (o *Outbox) settleLook(ctx context.Context, l *store.Look, evidence string,
 			if m.Status != mail.StatusUncertain || m.Claim != l.Claim {
 				return errOvertaken
 			}
-			if found {
+			switch {
+			case found:
 				*m = resolvedAsSent(*m, now)
-			} else {
+			case now.After(m.ExpiresAt):
+				return errTooOld
+			default:
 				// The time that the mail may wait is not given anew: nobody asked for that.
 				m.Status, m.Code, m.NotBefore = mail.StatusQueued, "", time.Time{}
 				m.Recipients = mail.Requeue(m.Recipients, mail.RecipientUncertain)
@@ -277,6 +286,8 @@ func (o *Outbox) settleLook(ctx context.Context, l *store.Look, evidence string,
 	switch {
 	case errors.Is(err, errOvertaken), errors.Is(err, store.ErrNotFound):
 		return o.giveUp(ctx, l, "it is settled otherwise")
+	case errors.Is(err, errTooOld):
+		return o.giveUp(ctx, l, "it is too old to be sent again by itself")
 	case err != nil:
 		return err
 	}

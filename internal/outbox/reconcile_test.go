@@ -240,6 +240,7 @@ func TestEditedProfileProvesNoAbsence(t *testing.T) {
 				if err := h.store.UpdateProfile(t.Context(), p, p.Version); err != nil {
 					t.Fatal(err)
 				}
+				h.exec(`UPDATE messages SET sent_at = sent_at - 4000000000`)
 				h.exec(`UPDATE reconciliations SET due_at = 0, since = since - 4000000000`)
 				want := mail.StatusUncertain
 				if keeps {
@@ -249,6 +250,19 @@ func TestEditedProfileProvesNoAbsence(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Nobody expects a mail of last week any more: a person decides.
+func TestOldMailIsNotSentAgain(t *testing.T) {
+	pgtest.Both(t, func(t *testing.T, url string) {
+		h, far := newHouse(t, url), newMailbox(false, "batch 1")
+		o := h.engine(far, at(time.Hour))
+		r := h.submit(o, h.profile(1), outbox.PurposeBatch, 3)
+		h.await(r.JobID, counted(2))
+		h.exec(`UPDATE messages SET expires_at = 1, sent_at = sent_at - 4000000000`)
+		h.exec(`UPDATE reconciliations SET due_at = 0, since = since - 4000000000`)
+		h.given(r.Messages[1].ID, mail.StatusUncertain)
+	})
 }
 
 // Bad weather and a dead consent change nothing, however long they last; the look is made again.

@@ -158,10 +158,11 @@ func (s *Store) KeepEvidence(ctx context.Context, tx *Tx, tenantID, messageID, e
 	return err
 }
 
-// SentBeside gives the ids of the profile's sent messages that were accepted next before and next after a message: at most one
-// of each.
-func (s *Store) SentBeside(ctx context.Context, tenantID, profileID, messageID string) (ids []string, err error) {
-	q := s.ro.WithContext(ctx).Table("messages").Where("tenant_id = ? AND profile_id = ? AND status = 'sent'", tenantID, profileID).Limit(1)
+// SentBeside gives the ids of the profile's messages, sent before a time, that were accepted next before and next after a message:
+// at most one of each.
+func (s *Store) SentBeside(ctx context.Context, tenantID, profileID, messageID string, before time.Time) (ids []string, err error) {
+	q := s.ro.WithContext(ctx).Table("messages").
+		Where("tenant_id = ? AND profile_id = ? AND status = 'sent' AND sent_at < ?", tenantID, profileID, micros(before)).Limit(1)
 	for _, side := range []struct{ where, order string }{{"id < ?", "id DESC"}, {"id > ?", "id"}} {
 		var id []string
 		if err := q.Session(&gorm.Session{}).Where(side.where, messageID).Order(side.order).Pluck("id", &id).Error; err != nil {
