@@ -19,7 +19,6 @@ import (
 //   - The profile, its consent included, is as it was when the mail was handed over: the look is into the same mailbox.
 //   - The search works: mails of the same profile that are known to be sent, the ones next to this one, are found, and after
 //     them this one still is not.
-//
 //   - It is not older than a mail may become that waits (Config.MaxWait): nobody expects it any more.
 //
 // Without that it stays uncertain, for a person. What goes wrong with a search changes no mail's state.
