@@ -177,11 +177,14 @@ type Message struct {
 	JobID string `json:"job_id" example:"job_01kbvf8q3d9x5t2m7n4c6w1e0z"`
 	// Status of the message. queued: waits for its turn. sending: is being handed over. sent: the next mail server took it, which does
 	// not prove that it is in the mailbox. deferred: is tried again by itself. held: waits for the sender profile to be mended.
-	// failed: was not sent. uncertain: may or may not have been sent; a person decides (resolve). canceled: was stopped.
+	// failed: was not sent. uncertain: may or may not have been sent; a person decides (resolve), or the mailbox of a Gmail profile
+	// with reconcile, which is searched. canceled: was stopped.
 	Status string `json:"status" enums:"queued,sending,sent,deferred,failed,held,uncertain,canceled" example:"sent"`
 	// Problem is what happened and what to do, for a message that is deferred, held, failed, uncertain, or sent to some of its
 	// recipients only. Absent when there is nothing to say.
 	Problem *Trouble `json:"problem,omitempty"`
+	// ResolveHint says how a person finds out whether a message that is uncertain was sent. Lists leave it out.
+	ResolveHint *ResolveHint `json:"resolve_hint,omitempty"`
 	// Delivery is what is known of the mail after it was sent.
 	Delivery string `json:"delivery" enums:"unknown,delivered,bounced,complained" example:"unknown"`
 	// Sender that was chosen.
@@ -220,6 +223,16 @@ type Message struct {
 	SentAt *time.Time `json:"sent_at,omitempty" format:"date-time" example:"2026-11-23T08:00:02Z"`
 	// Links to what belongs to it.
 	Links Links `json:"links"`
+}
+
+// ResolveHint says how a person finds out whether an uncertain message was sent.
+type ResolveHint struct {
+	// Text says where to look and what to do then, for a person, in the language asked for.
+	Text string `json:"text" example:"The link shows whether this mail is among the sent mail of billing@firm.example."`
+	// URL opens the search for the mail, for a profile that sends through Gmail.
+	URL string `json:"url,omitempty" format:"uri" example:"https://mail.google.com/mail/u/?authuser=billing%40firm.example#search/rfc822msgid:01kbvf8q3d9x5t2m7n4c6w1e0z%40firm.example"`
+	// MessageID is the mail's Message-ID header.
+	MessageID string `json:"message_id" example:"<01kbvf8q3d9x5t2m7n4c6w1e0z@firm.example>"`
 }
 
 // MessageRecipient is one recipient of a message and what became of it.

@@ -18,8 +18,17 @@ import (
 )
 
 type demoCmd struct {
+	Gmail bool `help:"Send through a stand-in for Gmail, which the profiles are connected to first."`
 	Keep  bool `help:"Leave the service and the mail server running afterwards, to try things by hand."`
 	Count int  `help:"How many invoices to send." default:"200"`
+}
+
+// flags are those that choose this demo.
+func (c demoCmd) flags() string {
+	if c.Gmail {
+		return "--gmail "
+	}
+	return ""
 }
 
 const maxDemo = 9999 // four digits in an invoice's number
@@ -33,11 +42,11 @@ func (c demoCmd) Run(a *app) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	server, err := demo.StartMailServer()
+	there, err := c.farEnd()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, server.Close()) }()
+	defer func() { err = errors.Join(err, there.close()) }()
 
 	// The demo stands apart: nothing of the environment but where to listen, and nothing is left behind.
 	own := *a
@@ -46,7 +55,7 @@ func (c demoCmd) Run(a *app) (err error) {
 	own.config.DatabaseURL = mail.Secret(filepath.Join(dir, "facteur.db"))
 	own.config.Keyset, own.config.keysetFile = "", ""
 	own.config.AllowNetworks = dial.Loopback()
-	own.config.googleClients, own.config.PublicURL, own.config.ReturnURLs, own.config.GoogleURL = nil, "", nil, ""
+	own.config.googleClients, own.config.PublicURL, own.config.ReturnURLs, own.config.GoogleURL = there.clients, "", nil, there.googleURL
 	own.config.LogLevel = max(own.config.LogLevel, slog.LevelWarn)
 	listen := "127.0.0.1:0"
 	if c.Keep {
@@ -62,12 +71,12 @@ func (c demoCmd) Run(a *app) (err error) {
 		return err
 	}
 
-	fmt.Fprintf(a.stdout, "Facteur sends a letter and %d invoices, each with its own PDF and UBL file, over SMTP.\n\n", c.Count)
+	fmt.Fprintf(a.stdout, "Facteur sends a letter and %d invoices, each with its own PDF and UBL file, %s.\n\n", c.Count, there.way)
 	fmt.Fprintf(a.stdout, "  service       %s (a fresh SQLite file in %s)\n", s.url(), dir)
-	fmt.Fprintf(a.stdout, "  mail server   %s (SMTP, a part of this demo)\n\n", server.Addr())
+	fmt.Fprintf(a.stdout, "  %-13s %s (a part of this demo)\n\n", there.name, there.addr)
 	began := time.Now()
 	result, err := demo.Run(a.ctx, demo.Config{
-		URL: s.url(), OperatorKey: operatorKey, MailServer: server.Addr(), Inbox: server.Inbox, Count: c.Count,
+		URL: s.url(), OperatorKey: operatorKey, MailServer: there.addr, Inbox: there.inbox, Consent: there.consent, Count: c.Count,
 		Out: a.stdout, Terminal: isTerminal(a.stdout),
 	})
 	if err != nil {
@@ -75,7 +84,7 @@ func (c demoCmd) Run(a *app) (err error) {
 	}
 	fmt.Fprintf(a.stdout, "\nAll of it took %s.\n", time.Since(began).Round(10*time.Millisecond))
 	if !c.Keep {
-		fmt.Fprintf(a.stdout, "\nTo go on by hand, facteur demo --keep leaves it running and prints the values for these lines:\n\n")
+		fmt.Fprintf(a.stdout, "\nfacteur demo %s--keep leaves it running and prints the values for these lines:\n\n", c.flags())
 		demo.PrintCurl(a.stdout, "", result)
 		return nil
 	}

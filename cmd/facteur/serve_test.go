@@ -281,13 +281,26 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 
 // The demo proves itself: it ends with 0 only when every mail arrived as it was sent.
 func TestDemo(t *testing.T) {
-	stdout, stderr, code := facteur(t, t.TempDir(), nil, "demo", "--count", "12")
+	checkDemo(t)
+}
+
+func TestDemoGmail(t *testing.T) {
+	checkDemo(t, "--gmail")
+}
+
+func checkDemo(t *testing.T, args ...string) {
+	t.Helper()
+	stdout, stderr, code := facteur(t, t.TempDir(), nil, append([]string{"demo", "--count", "12"}, args...)...)
 	if code != 0 {
 		t.Fatalf("exit code %d:\n%s%s", code, stdout, stderr)
 	}
-	for _, want := range []string{
+	wants := []string{
 		"13 of 13 mails arrived", "24 of 24 attachments are byte for byte", "Subject: Votre facture 2026/0001", "[attached] 2026-0001.xml", "curl ",
-	} {
+	}
+	if len(args) > 0 {
+		wants = append(wants, "facturation@dupont.example agreed in a browser", "3 mails were taken without an answer")
+	}
+	for _, want := range wants {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("the demo does not say %q:\n%s", want, stdout)
 		}

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"fmt"
 	"net"
 	"slices"
@@ -90,9 +89,7 @@ func pdf(_ context.Context, b *bed) error {
 		return err
 	}
 	defer s.stop()
-	file := make([]byte, 100<<10)
-	rand.Read(file) //nolint:errcheck // never fails
-	encoded := bytes.Repeat([]byte("QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWZnaGlqa2xtbm9wcXJzdHV2d3h5ejAxMjM0\r\n"), len(file)/57)
+	encoded := bytes.Repeat([]byte("QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWZnaGlqa2xtbm9wcXJzdHV2d3h5ejAxMjM0\r\n"), fileSize/57)
 	bare, err := bareLoop(s.addr, connections, n, encoded)
 	if err != nil {
 		return err
@@ -106,16 +103,7 @@ func pdf(_ context.Context, b *bed) error {
 		return err
 	}
 	began := time.Now()
-	ids := make([]string, n)
-	err = parallel(connections, n, func(i int) error {
-		mine := bytes.Clone(file)
-		copy(mine, fmt.Sprintf("%%PDF-1.7 %d ", i))
-		a, err := b.post(fmt.Sprintf("/v1/attachments?filename=%d.pdf&kind=invoice_pdf", i), mine)
-		if err == nil {
-			ids[i] = a["id"].(string)
-		}
-		return err
-	})
+	ids, err := b.uploads(n)
 	if err != nil {
 		return err
 	}

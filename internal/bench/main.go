@@ -29,11 +29,18 @@ func main() {
 		}
 		exit(err)
 	}
+	if len(os.Args) == 3 && os.Args[1] == "google" {
+		delay, err := time.ParseDuration(os.Args[2])
+		if err == nil {
+			err = runGoogle(delay)
+		}
+		exit(err)
+	}
 	if len(os.Args) == 3 && os.Args[1] == "insert" {
 		exit(runBareHandler(os.Args[2]))
 	}
 	db := flag.String("db", "both", "postgres, sqlite or both")
-	only := flag.String("only", "", "comma-separated: small, pdf, far, accept, idle, backlog; empty: all")
+	only := flag.String("only", "", "comma-separated: small, pdf, far, accept, idle, backlog, gmail; empty: all")
 	bin := flag.String("bin", "", "a facteur binary; empty: built from this source")
 	flag.Parse()
 	exit(run(*db, *only, *bin))
@@ -49,12 +56,14 @@ func exit(err error) {
 
 // bench is one measurement on one database.
 type bench struct {
-	name string
-	run  func(ctx context.Context, b *bed) error
+	name   string
+	run    func(ctx context.Context, b *bed) error
+	google bool // the service needs one
 }
 
 var benches = []bench{
-	{"small", small}, {"pdf", pdf}, {"far", far}, {"accept", accept}, {"idle", idle}, {"backlog", backlog},
+	{name: "small", run: small}, {name: "pdf", run: pdf}, {name: "far", run: far}, {name: "accept", run: accept}, {name: "idle", run: idle},
+	{name: "backlog", run: backlog}, {name: "gmail", run: byGmail, google: true},
 }
 
 // bed is what a measurement works with: a fresh database and a fresh service.
@@ -62,6 +71,7 @@ type bed struct {
 	database string // "postgres" or "sqlite"
 	postgres int    // process id of the PostgreSQL server, 0 on SQLite
 	url      string
+	google   *google // nil: none
 	*service
 }
 
@@ -114,7 +124,15 @@ func one(ctx context.Context, bm bench, database, bin, dir string) error {
 		}
 	}
 	var err error
-	if b.service, err = startService(ctx, bin, dir, b.url); err != nil {
+	var env []string
+	if bm.google {
+		if b.google, err = startGoogle(); err != nil {
+			return err
+		}
+		defer b.google.stop()
+		env = b.google.env()
+	}
+	if b.service, err = startService(ctx, bin, dir, b.url, env); err != nil {
 		return err
 	}
 	defer b.stop()

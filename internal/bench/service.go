@@ -28,7 +28,7 @@ type service struct {
 	client    *http.Client
 }
 
-func startService(ctx context.Context, bin, dir, databaseURL string) (*service, error) {
+func startService(ctx context.Context, bin, dir, databaseURL string, env []string) (*service, error) {
 	keyset, err := store.NewKeyset()
 	if err != nil {
 		return nil, err
@@ -59,6 +59,7 @@ func startService(ctx context.Context, bin, dir, databaseURL string) (*service, 
 	s.cmd = exec.Command(bin, "serve") //nolint:gosec // our own binary
 	s.cmd.Env = append(os.Environ(), "FACTEUR_DATABASE_URL="+databaseURL, "FACTEUR_KEYSET_FILE="+keysetFile,
 		"FACTEUR_LISTEN="+addr, "FACTEUR_ALLOW_NETWORKS=127.0.0.0/8", "FACTEUR_LOG_LEVEL=warn")
+	s.cmd.Env = append(s.cmd.Env, env...)
 	s.cmd.Stderr = os.Stderr
 	if err := s.cmd.Start(); err != nil {
 		return nil, err

@@ -27,15 +27,7 @@ func runSink(latency time.Duration) error {
 	}
 	fmt.Println(l.Addr())
 	var count, last atomic.Int64
-	go func() {
-		in := make([]byte, 1)
-		for {
-			if _, err := os.Stdin.Read(in); err != nil {
-				os.Exit(0)
-			}
-			binary.Write(os.Stdout, binary.BigEndian, [2]int64{count.Load(), last.Load()}) //nolint:errcheck // the reader is gone
-		}
-	}()
+	go tell(&count, &last)
 	for {
 		conn, err := l.Accept()
 		if err != nil {
@@ -54,6 +46,17 @@ func runSink(latency time.Duration) error {
 				count.Add(1)
 			})
 		}()
+	}
+}
+
+// tell answers whoever started the process until he closes its input, which ends it.
+func tell(count, last *atomic.Int64) {
+	in := make([]byte, 1)
+	for {
+		if _, err := os.Stdin.Read(in); err != nil {
+			os.Exit(0)
+		}
+		binary.Write(os.Stdout, binary.BigEndian, [2]int64{count.Load(), last.Load()}) //nolint:errcheck // the reader is gone
 	}
 }
 
@@ -165,7 +168,12 @@ func startSink(latency time.Duration) (*sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sink{cmd: exec.Command(self, "sink", latency.String())} //nolint:gosec // ourselves
+	return startSinkAs(exec.Command(self, "sink", latency.String())) //nolint:gosec // ourselves
+}
+
+func startSinkAs(cmd *exec.Cmd) (*sink, error) {
+	s := &sink{cmd: cmd}
+	var err error
 	s.cmd.Stderr = os.Stderr
 	if s.in, err = s.cmd.StdinPipe(); err != nil {
 		return nil, err

@@ -1,5 +1,5 @@
 // Package demo does the main job once, for a person to watch: a firm sends a letter and a batch of invoices to a small mail
-// server, and what arrives is compared with what was sent. Everything goes through the public HTTP API and the public
+// server, or through a stand-in for Gmail, and what arrives is compared with what was sent. Everything goes through the public HTTP API and the public
 // client, as it would from another machine; the samples are made here and belong to nobody.
 package demo
 
@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,10 +26,13 @@ type Config struct {
 	URL         string // of a running service that may connect to MailServer
 	OperatorKey string
 	MailServer  string          // host:port, SMTP in clear without a login
-	Inbox       func() [][]byte // every mail that MailServer has accepted, as it came
-	Count       int             // invoices
-	Out         io.Writer
-	Terminal    bool // Out shows a moving bar
+	Inbox       func() [][]byte // every mail that MailServer, or the stand-in for Google, has accepted, as it came
+	// Consent, when it is not nil, has the profiles send through Gmail instead: it does at an authorization URL what a person does
+	// there who agrees, and gives the URL that Google sends his browser back to.
+	Consent  func(ctx context.Context, authURL string) (*url.URL, error)
+	Count    int // invoices
+	Out      io.Writer
+	Terminal bool // Out shows a moving bar
 }
 
 // Result is what a person needs to go on by hand.
@@ -94,19 +98,10 @@ func (r *run) tenant(ctx context.Context) error {
 }
 
 func (r *run) profiles(ctx context.Context) error {
-	host, port, err := net.SplitHostPort(r.MailServer)
-	if err != nil {
-		return err
-	}
-	n, err := strconv.Atoi(port)
-	if err != nil {
-		return err
-	}
-	smtp := &api.SMTPSettingsRequest{Host: host, Port: n, Security: "none", Auth: "none"}
 	company := api.SenderProfileRequest{
 		Level: "company", OwnerRef: companyRef, Name: "Invoices", Default: true,
 		From: api.Address{Name: seller.Name, Address: seller.Mail}, Signatures: map[string]api.Signature{},
-		Transport: "smtp", SMTP: smtp, MaxConnections: 4,
+		MaxConnections: 4,
 	}
 	for language, text := range signatures {
 		company.Signatures[language] = api.Signature{Text: text}
@@ -115,12 +110,19 @@ func (r *run) profiles(ctx context.Context) error {
 		Level: "user", OwnerRef: userRef, Name: seller.Contact, Default: true,
 		From:       api.Address{Name: seller.Contact, Address: "jeanne@dupont.example"},
 		Signatures: map[string]api.Signature{"fr": {Text: seller.Contact + "\n" + sellerCard}},
-		Transport:  "smtp", SMTP: smtp,
 	}
 	for _, req := range []api.SenderProfileRequest{company, user} {
+		if err := r.transport(&req); err != nil {
+			return err
+		}
 		p, err := r.c.CreateSenderProfile(ctx, req)
 		if err != nil {
 			return fmt.Errorf("make the %s's profile: %w", req.Level, err)
+		}
+		if r.Consent != nil {
+			if err := r.connect(ctx, p); err != nil {
+				return fmt.Errorf("connect the %s's profile: %w", req.Level, err)
+			}
 		}
 		check, err := r.c.CheckSenderProfile(ctx, p.ID)
 		if err != nil {
@@ -134,6 +136,24 @@ func (r *run) profiles(ctx context.Context) error {
 		}
 		r.screen.done("%-7s profile checked: %s <%s>", req.Level, p.From.Name, p.From.Address)
 	}
+	return nil
+}
+
+// transport says how a profile's mail leaves.
+func (r *run) transport(req *api.SenderProfileRequest) error {
+	if r.Consent != nil {
+		req.Transport, req.Gmail = "gmail", &api.GmailSettings{Reconcile: true}
+		return nil
+	}
+	host, port, err := net.SplitHostPort(r.MailServer)
+	if err != nil {
+		return err
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		return err
+	}
+	req.Transport, req.SMTP = "smtp", &api.SMTPSettingsRequest{Host: host, Port: n, Security: "none", Auth: "none"}
 	return nil
 }
 
@@ -278,6 +298,11 @@ func (r *run) batch(ctx context.Context) error {
 		return err
 	}
 	r.screen.done("batch finished %s after it was accepted", since(began))
+	if r.Consent != nil {
+		if err := r.reconciled(ctx); err != nil {
+			return err
+		}
+	}
 
 	r.screen.title("What became of the batch, by language:")
 	counts := outcomes{}

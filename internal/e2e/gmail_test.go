@@ -26,8 +26,13 @@ func installGmail(t *testing.T, url string, g *transporttest.Google) *installati
 // gmailProfile makes a profile that sends through Gmail; it is not connected.
 func (s *service) gmailProfile(connections int) string {
 	s.in.t.Helper()
+	return s.gmailProfileWith(connections, map[string]any{})
+}
+
+func (s *service) gmailProfileWith(connections int, settings map[string]any) string {
+	s.in.t.Helper()
 	p := s.must("POST", "/v1/sender-profiles", map[string]any{
-		"level": "company", "owner_ref": "C001", "name": "Invoices", "default": true, "transport": "gmail",
+		"level": "company", "owner_ref": "C001", "name": "Invoices", "default": true, "transport": "gmail", "gmail": settings,
 		"from": map[string]any{"name": "Zoë SRL", "address": gmailAddress}, "max_connections": connections, "limits": map[string]any{"preset": "none"},
 	})
 	return p["id"].(string)

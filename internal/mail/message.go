@@ -1,6 +1,9 @@
 package mail
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Draft is one mail as its caller asks for it, with every reference already looked up.
 type Draft struct {
@@ -92,6 +95,15 @@ type Content struct {
 	Subject string `json:"-"`
 	Text    string `json:"-"` // never empty: made from HTML when none was given
 	HTML    string `json:"-"` // may be empty
+}
+
+// InReplyToID is our id of the mail that this one answers; empty when it answers none.
+func (c *Content) InReplyToID() string {
+	unique, _, ok := strings.Cut(strings.TrimPrefix(c.InReplyTo, "<"), "@")
+	if !ok {
+		return ""
+	}
+	return "msg_" + unique
 }
 
 // Envelope is what the transport is told, apart from the mail's own header (RFC 5321 section 2.3.1).

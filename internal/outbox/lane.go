@@ -38,6 +38,7 @@ type laneRun struct {
 	log     *slog.Logger
 	profile *mail.Profile
 	session transport.Session
+	parents map[string]string // of the claim: by the id of the mail answered, what proved that it was sent
 	ahead   ahead
 	claim   int
 	limited bool // the profile has limits, so that claims are counted
@@ -180,6 +181,10 @@ func (r *laneRun) sendClaim(ctx context.Context, claimed []store.Claimed) (hande
 		r.blocked = true
 		return 0, nil
 	}
+	if err := r.findParents(ctx, claimed); err != nil {
+		r.releaseAll(claimed)
+		return 0, err
+	}
 	began := time.Now()
 	for i := range claimed {
 		if r.stopped(ctx) || r.blocked {
@@ -259,10 +264,14 @@ func (r *laneRun) send(ctx context.Context, c, following *store.Claimed) (handed
 	if s.Status == mail.StatusDeferred {
 		next = s.NotBefore
 	}
-	r.journal.settle(store.Settled{
+	o := store.Settled{
 		MessageID: c.ID, TenantID: c.TenantID, Token: c.Token, Attempts: c.Attempts, Settlement: s,
 		Attempt: attemptDetail(v, next), Outcome: v.Outcome, Started: started, Ended: ended,
-	})
+	}
+	if s.Status == mail.StatusUncertain {
+		o.Watch = r.watch(r.profile.Transport, r.profile.Version, false, c.Recipients)
+	}
+	r.journal.settle(o)
 	if v.Outcome != mail.OutcomeSent {
 		r.log.Info("not sent", "message", c.ID, "outcome", v.Outcome.String(), "scope", v.Scope, "code", v.Code, "step", v.Step, "reply", v.Reply.Code, "status", s.Status)
 	}
@@ -292,7 +301,11 @@ func (r *laneRun) render(ctx context.Context, c *store.Claimed) (*mail.Rendered,
 	if r.ahead.claim == c {
 		return r.ahead.rendered, nil
 	}
-	return mail.Render(ctx, c.Content, r.profile, envelope(r.profile, c.Recipients), r.store.Files(c.TenantID))
+	m, err := mail.Render(ctx, c.Content, r.profile, envelope(r.profile, c.Recipients), r.store.Files(c.TenantID))
+	if err == nil && len(r.parents) > 0 {
+		m.ParentEvidence = r.parents[c.Content.InReplyToID()]
+	}
+	return m, err
 }
 
 // attempt renders the message and hands it to the session, opening one when there is none. A panic is this message's trouble

@@ -246,7 +246,7 @@ func TestLimitedLaneSleepsUntilThereIsRoom(t *testing.T) {
 		// A one-off mail goes first when there is room.
 		single := h.submit(o, p, outbox.PurposeOneOff, 1)
 		asleep() // the lane that it woke found no room
-		c.advance(21 * time.Second)
+		c.advance(30 * time.Second)
 		if n := sweep(); n == 0 {
 			t.Error("no lane was woken")
 		}

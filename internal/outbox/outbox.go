@@ -8,6 +8,7 @@
 //	lane       the worker claims the profile's due messages and sends them over one kept connection (lane.go)
 //	journal    marks "committing" before, and outcomes after each hand-over, many in one commit (journal.go)
 //	reaper     finds what a dead process left, what has waited too long, and what is due without a wake-up (reaper.go)
+//	reconcile  looks for mails of uncertain outcome where the transport can do that (reconcile.go)
 //
 // The message rows are the truth. A wake-up that runs twice, late or on two machines finds nothing to claim; one that is
 // lost is made again by the reaper.
@@ -43,6 +44,12 @@ type Config struct {
 	Sweep time.Duration
 	// MaxWait is how long a mail may stay deferred before it fails as expired: 48 h.
 	MaxWait time.Duration
+	// Looks are when a mail of uncertain outcome is looked for at its provider, counted from when it became uncertain and in
+	// order: 5 s, 30 s, 2 min, 10 min. One that is not found at the last of them is absent.
+	Looks []time.Duration
+	// LostLook is when one of a worker that disappeared is looked for at last, before it counts as absent: 2 h. The worker may
+	// only be cut off from the database, and 35 MB on the slowest line that is tolerated take it an hour and a half.
+	LostLook time.Duration
 }
 
 func (c Config) withDefaults() Config {
@@ -62,6 +69,10 @@ func (c Config) withDefaults() Config {
 	def(&c.Linger, time.Second)
 	def(&c.Sweep, time.Second)
 	def(&c.MaxWait, 48*time.Hour)
+	if len(c.Looks) == 0 {
+		c.Looks = []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute}
+	}
+	def(&c.LostLook, 2*time.Hour)
 	return c
 }
 
@@ -122,6 +133,9 @@ func (o *Outbox) Start(ctx context.Context) error {
 	o.journal.start()
 	o.wg.Go(o.reap)
 	o.wg.Go(o.renew)
+	if o.finds() {
+		o.wg.Go(o.reconcile)
+	}
 	return nil
 }
 

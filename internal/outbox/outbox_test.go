@@ -176,7 +176,7 @@ func openStore(t *testing.T, url string) *store.Store {
 }
 
 // engine starts an engine like a process of its own: on PostgreSQL it has its own pool.
-func (h *house) engine(far *farEnd, cfg outbox.Config) *outbox.Outbox {
+func (h *house) engine(far transport.Transport, cfg outbox.Config) *outbox.Outbox {
 	h.t.Helper()
 	st := h.store
 	if st.Dialect() == "postgres" {

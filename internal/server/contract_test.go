@@ -328,6 +328,7 @@ func (w *contractWorld) messagesOnTheirWay() {
 		w.until("/v1/messages/"+w.ids[to], status)
 		w.get("/v1/messages/" + w.ids[to] + "/attempts")
 	}
+	w.hints("/v1/messages/" + w.ids["unsure"])
 	w.get("/v1/messages/" + w.ids["good"] + "/raw")
 	w.get("/v1/messages?status=failed")
 	w.refuse(409, "too_late_to_cancel", contractCall{key: w.full, method: "POST", path: "/v1/messages/" + w.ids["good"] + "/cancel"})

@@ -174,7 +174,9 @@ func (w *contractWorld) do(want int, call contractCall) contractAnswer {
 	if call.key != "" {
 		req.Header.Set("Authorization", "Bearer "+call.key)
 	}
-	req.Header.Set("Accept-Language", "nl-BE, fr;q=0.5")
+	if req.Header.Get("Accept-Language") == "" {
+		req.Header.Set("Accept-Language", "nl-BE, fr;q=0.5")
+	}
 	resp, err := http.DefaultTransport.RoundTrip(req) // a redirect is an answer
 	if err != nil {
 		w.Fatal(err)

@@ -134,7 +134,13 @@ func (s *Server) getMessage(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	return reply(c, http.StatusOK, messageOf(language(c), m))
+	w := messageOf(language(c), m)
+	if m.Status == mail.StatusUncertain {
+		if w.ResolveHint, err = s.resolveHint(c, m); err != nil {
+			return err
+		}
+	}
+	return reply(c, http.StatusOK, w)
 }
 
 func messageOf(lang string, m *store.Message) api.Message {

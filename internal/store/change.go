@@ -14,6 +14,7 @@ type MessageState struct {
 	ID, JobID, ProfileID string
 	Status               mail.Status // as stored: never held
 	Phase                mail.Phase
+	Claim                string // of the hand-over, while it is on its way or uncertain; change cannot set it
 	Priority             mail.Priority
 	Attempts             int
 	Recipients           []mail.Recipient
@@ -23,7 +24,7 @@ type MessageState struct {
 }
 
 const (
-	stateSQL = `SELECT id, job_id, profile_id, status, phase, priority, attempts, recipients, code, not_before, expires_at, coalesce(sent_at, 0)
+	stateSQL = `SELECT id, job_id, profile_id, status, phase, coalesce(claim, ''), priority, attempts, recipients, code, not_before, expires_at, coalesce(sent_at, 0)
 	FROM messages WHERE tenant_id = $1 AND id = $2`
 	changePostgres = `UPDATE messages SET status = $3, phase = '', claim = NULL, recipients = $4, code = $5,
 	not_before = coalesce(nullif(CAST($6 AS bigint), 0), ` + nowPostgres + `), expires_at = $7, sent_at = nullif(CAST($8 AS bigint), 0), updated_at = $9 WHERE tenant_id = $1 AND id = $2`
@@ -40,7 +41,7 @@ func (s *Store) ChangeMessage(ctx context.Context, tx *Tx, tenantID, id string, 
 	var m MessageState
 	var recipients []byte
 	var notBefore, expires, sent int64
-	dest := []any{&m.ID, &m.JobID, &m.ProfileID, &m.Status, &m.Phase, &m.Priority, &m.Attempts, &recipients, &m.Code, &notBefore, &expires, &sent}
+	dest := []any{&m.ID, &m.JobID, &m.ProfileID, &m.Status, &m.Phase, &m.Claim, &m.Priority, &m.Attempts, &recipients, &m.Code, &notBefore, &expires, &sent}
 	err := tx.row(ctx, stateSQL+` FOR UPDATE`, stateSQL, []any{tenantID, id}, dest...)
 	if noRows(err) {
 		return ErrNotFound

@@ -29,6 +29,8 @@ type Settled struct {
 	Outcome mail.Outcome
 	Started time.Time
 	Ended   time.Time
+	// Watch has the message looked up when it becomes uncertain; nil: nobody can.
+	Watch *Watch
 }
 
 // Claim names the claim that it is the outcome of.
@@ -124,6 +126,7 @@ func (s *Store) journalPostgres(ctx context.Context, marks []Mark, outcomes []ou
 			b.Queue(keepAttemptPostgres, before[0], before[1], before[2])
 		}
 		b.Queue(settlePostgres, cols[0], cols[1], cols[2], cols[3], cols[4], cols[5], attempts, notBefore, finished).Query(collect(j.Settled))
+		watchesPostgres(&b, outcomes)
 	}
 	if n := len(marks); n > 0 {
 		cols := newColumns(n)
@@ -168,6 +171,11 @@ func (s *Store) journalSQLite(ctx context.Context, tx *Tx, marks []Mark, outcome
 			return err
 		}
 		j.Settled[o.Claim()] = true
+		if o.watched() {
+			if err := watchInSQLite(ctx, tx, o.Settled); err != nil {
+				return err
+			}
+		}
 	}
 	for _, m := range marks {
 		var one int
