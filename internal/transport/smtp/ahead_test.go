@@ -6,9 +6,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/transport"
+	"github.com/winprest/facteur/internal/transport/dial"
 	"github.com/winprest/facteur/internal/transport/smtp"
 	tt "github.com/winprest/facteur/internal/transport/transporttest"
 )
@@ -180,5 +182,33 @@ func TestOneReplyTooMany(t *testing.T) {
 		if v := session.Send(t.Context(), second, commit); v.Code != transport.CodeStale || session.Alive() {
 			t.Errorf("%q, alive %t: %+v", test.to, session.Alive(), v)
 		}
+	}
+}
+
+// A server that throws away what came with a dot costs one wait, not one for each mail.
+func TestDeafAfterADot(t *testing.T) {
+	s := tt.StartSMTP(t, tt.SMTPConfig{Hook: func(st tt.Step) tt.Action { return tt.Action{Hang: st.Verb == "MAIL" && st.N > 1 && st.Conn == 1} }})
+	p := profile(s)
+	tr := smtp.New(smtp.Config{Dialer: dial.New(dial.Policy{Allow: dial.Loopback()}), Timeouts: smtp.Timeouts{Command: 500 * time.Millisecond}})
+	for conn := 1; conn <= 2; conn++ {
+		session, err := tr.Open(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next := tt.Message(t, p, "b@zoe.example")
+		if v := session.Send(t.Context(), tt.Message(t, p, "a@zoe.example"), announcing(session, next)); v.Outcome != mail.OutcomeSent {
+			t.Fatalf("%+v", v)
+		}
+		if conn == 1 {
+			if v := session.Send(t.Context(), next, commit); v.Code != transport.CodeStale {
+				t.Errorf("%+v", v)
+			}
+			continue
+		}
+		// Nothing was begun, so another mail may come as well.
+		if v := session.Send(t.Context(), tt.Message(t, p, "c@zoe.example"), commit); v.Outcome != mail.OutcomeSent {
+			t.Errorf("%+v", v)
+		}
+		session.Close()
 	}
 }

@@ -3,6 +3,7 @@ package smtp
 import (
 	"context"
 	"crypto/tls"
+	"net"
 	"strconv"
 	"time"
 
@@ -122,7 +123,6 @@ func validPath(a string) bool {
 // is cut unless it can take another mail.
 func (s *session) offer(ctx context.Context, m *mail.Rendered) (v mail.Verdict, ok bool) {
 	t := s.begun
-	ahead := t != nil
 	switch s.begun = nil; {
 	case t != nil && s.begunFor != m:
 		s.cut()
@@ -138,13 +138,13 @@ func (s *session) offer(ctx context.Context, m *mail.Rendered) (v mail.Verdict, 
 	}
 	if v, ok := s.run(t); !ok {
 		s.cut()
-		if ahead {
+		if t.ahead {
 			v = stale(v.Step)
 		}
 		return v, false
 	}
 	if v, ok := s.outcome(t); !ok {
-		if ahead && t.refusal != nil {
+		if t.ahead && t.refusal != nil {
 			// It may be about what came before, or about commands that come with a dot: a new connection tells.
 			s.cut()
 			return stale(v.Step), false
@@ -240,7 +240,7 @@ const maxAhead = 30
 // beginNext writes the announced mail's commands behind the dot. RFC 2920 section 3.1: the end of a message may be the first
 // "command" of a group that begins the next message.
 func (s *session) beginNext() {
-	if s.next == nil || !s.ext.pipelining {
+	if s.next == nil || !s.ext.pipelining || s.t.deaf.has(s.server()) {
 		return
 	}
 	if _, refused := s.refuse(s.next); refused {
@@ -250,10 +250,16 @@ func (s *session) beginNext() {
 	if t.total() > maxAhead {
 		return
 	}
+	t.ahead = true
 	for ; t.written < t.total(); t.written++ {
 		s.write(t)
 	}
 	s.begun, s.begunFor = t, s.next
+}
+
+// server names the server among all.
+func (s *session) server() string {
+	return net.JoinHostPort(s.settings.Host, strconv.Itoa(s.settings.Port))
 }
 
 // early is the verdict on a server that hung up (err) or spoke before the dot.

@@ -14,6 +14,7 @@ package smtp
 import (
 	"context"
 	"net"
+	"sync"
 	"time"
 
 	"golang.org/x/net/idna"
@@ -82,6 +83,31 @@ type Transport struct {
 	dialer   Dialer
 	helo     string
 	timeouts Timeouts
+	deaf     deaf
+}
+
+// deaf are servers that said nothing to commands that came with a dot, as if they had thrown them away: they are given none
+// any more. It is safe for concurrent use.
+type deaf struct {
+	mu      sync.Mutex
+	servers map[string]bool
+}
+
+const maxDeaf = 1000 // they are rare; anybody can make some up
+
+func (d *deaf) add(server string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.servers == nil || len(d.servers) >= maxDeaf {
+		d.servers = map[string]bool{}
+	}
+	d.servers[server] = true
+}
+
+func (d *deaf) has(server string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.servers[server]
 }
 
 // New makes the driver.

@@ -18,6 +18,7 @@ type transaction struct {
 	to           []string
 	notify       string // parameter of RCPT
 	reset, data  int    // commands of that kind: 0 or 1
+	ahead        bool   // it came with the dot of the mail before
 
 	written, read int // commands
 	refusal       *mail.Verdict
@@ -120,6 +121,9 @@ func (t *transaction) step() string {
 // lost is the verdict on a connection that fails during the transaction. A kept connection that ends before its first reply
 // was dead already.
 func (s *session) lost(t *transaction, err error) mail.Verdict {
+	if t.ahead && t.read == 0 && isTimeout(err) && (s.c.ctx == nil || s.c.ctx.Err() == nil) {
+		s.t.deaf.add(s.server())
+	}
 	if s.used && t.read == 0 && !errors.Is(err, errProtocol) {
 		return stale(stepMail)
 	}
