@@ -107,7 +107,7 @@ func TestConnectOverHTTP(t *testing.T) {
 		if err := h.store.HoldProfile(h.Context(), p, mail.ProfileTrouble{Code: consent.CodeReauthorizationRequired, Since: store.Now()}); err != nil {
 			h.Fatal(err)
 		}
-		for lang, want := range map[string]string{"fr": "Relier votre boîte aux lettres", "nl": "Uw mailbox verbinden", "en": "Connect your mailbox", "de": "Ihr Postfach verbinden"} {
+		for lang, want := range map[string]string{"fr": "Relier votre boîte mail", "nl": "Uw mailbox verbinden", "en": "Connect your mailbox", "de": "Ihr Postfach verbinden"} {
 			start := h.start(h.ours.manage, profile, object{"language": lang + "-BE"})
 			visitor := &person{house: h, language: "zh"}
 			a := visitor.visit("GET", start)
