@@ -83,7 +83,7 @@ func (g *google) env() []string {
 func (b *bed) gmailProfile(ctx context.Context, connections int) (string, error) {
 	made, err := b.post("/v1/sender-profiles", map[string]any{
 		"level": "company", "owner_ref": store.NewID("own"), "name": "Bench", "default": true, "transport": "gmail",
-		"from": map[string]any{"address": googleAccount}, "max_connections": connections,
+		"from": map[string]any{"address": googleAccount}, "max_connections": connections, "limits": map[string]any{"preset": "none"},
 	})
 	if err != nil {
 		return "", err

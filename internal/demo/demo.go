@@ -143,6 +143,7 @@ func (r *run) profiles(ctx context.Context) error {
 func (r *run) transport(req *api.SenderProfileRequest) error {
 	if r.Consent != nil {
 		req.Transport, req.Gmail = "gmail", &api.GmailSettings{Reconcile: true}
+		req.Limits = &api.LimitsRequest{Preset: "none"} // a real Google takes 60 mails a minute
 		return nil
 	}
 	host, port, err := net.SplitHostPort(r.MailServer)
