@@ -91,6 +91,7 @@ func (s *Store) openPostgres(ctx context.Context, c Config) error {
 		pc.ConnConfig.RuntimeParams["application_name"] = "facteur"
 	}
 	pc.AfterConnect = durable
+	pc.ConnConfig.StatementCacheCapacity = 128 // of each connection; the program has fewer statements
 	if s.pg, err = pgxpool.NewWithConfig(ctx, pc); err != nil {
 		return fmt.Errorf("store: open PostgreSQL: %w", err)
 	}

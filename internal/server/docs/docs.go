@@ -9,12 +9,13 @@
 package docs
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"io"
 	"io/fs"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -45,12 +46,17 @@ var pages = []struct{ path, file, mediaType string }{
 // program shows its own contract at once.
 func Register(r gin.IRouter) {
 	for _, p := range pages {
-		body, err := fs.ReadFile(files, p.file)
-		if err != nil {
-			panic(err) // every file is embedded: cannot happen in a program that was built
-		}
-		r.Match([]string{http.MethodGet, http.MethodHead}, p.path, serve(body, p.mediaType))
+		r.Match([]string{http.MethodGet, http.MethodHead}, p.path, serve(p.file, p.mediaType))
 	}
+}
+
+// open gives an embedded file where it lies in the program, without a copy.
+func open(name string) io.ReadSeekCloser {
+	f, err := files.Open(name)
+	if err != nil {
+		panic(err) // every file is embedded: cannot happen in a program that was built
+	}
+	return f.(io.ReadSeekCloser) // as package embed promises
 }
 
 // Document is the contract as JSON, for tests that hold answers to it. It is not to be changed.
@@ -62,17 +68,25 @@ func Document() []byte {
 	return body
 }
 
-func serve(body []byte, mediaType string) gin.HandlerFunc {
-	sum := sha256.Sum256(body)
-	etag := `"` + hex.EncodeToString(sum[:16]) + `"`
+func serve(file, mediaType string) gin.HandlerFunc {
+	etag := sync.OnceValue(func() string {
+		f, sum := open(file), sha256.New()
+		defer f.Close()
+		if _, err := io.Copy(sum, f); err != nil {
+			panic(err) // it is in memory
+		}
+		return `"` + hex.EncodeToString(sum.Sum(nil)[:16]) + `"`
+	})
 	return func(c *gin.Context) {
+		f := open(file)
+		defer f.Close()
 		h := c.Writer.Header()
 		h.Set("Content-Type", mediaType)
-		h.Set("Etag", etag)
+		h.Set("Etag", etag())
 		h.Set("Cache-Control", "no-cache")
 		h.Set("Content-Security-Policy", policy)
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("X-Content-Type-Options", "nosniff")
-		http.ServeContent(c.Writer, c.Request, "", time.Time{}, bytes.NewReader(body))
+		http.ServeContent(c.Writer, c.Request, "", time.Time{}, f)
 	}
 }
