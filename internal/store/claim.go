@@ -28,12 +28,14 @@ type Claimed struct {
 const (
 	// By ctid, because the rows are locked where they are. One that moved just before it was locked is not seen, and is claimed
 	// next time.
+	// A claim need not wait for the disk. One that a crash of the database undoes was never marked: a mark waits for the disk, and
+	// with it for all that was written before.
 	claimPostgres = pickPostgres + `INSERT INTO claims (token, tenant_id, messages, lease_until)
 	SELECT $3, u.tenant_id, array_agg(u.id), ` + nowPostgres + ` + $4 FROM u GROUP BY u.tenant_id` + pickedPostgres
 	claimLimitedPostgres = pickPostgres + `INSERT INTO claims (token, tenant_id, messages, lease_until, limited)
 	SELECT $3, u.tenant_id, array_agg(u.id), ` + nowPostgres + ` + $4, $1 FROM u GROUP BY u.tenant_id` + pickedPostgres
 	pickPostgres = `WITH p AS (
-	SELECT tenant_id, id, version, pause_count FROM sender_profiles WHERE id = $1 AND hold IS NULL AND deleted_at IS NULL AND paused_until <= ` + nowPostgres + `
+	SELECT tenant_id, id, version, pause_count, set_config('synchronous_commit', 'off', true) FROM sender_profiles WHERE id = $1 AND hold IS NULL AND deleted_at IS NULL AND paused_until <= ` + nowPostgres + `
 ), a AS (
 	SELECT m.ctid FROM messages m WHERE m.profile_id = (SELECT id FROM p) AND m.waiting IN ('queued', 'deferred') AND m.priority = 0 AND m.not_before <= ` + nowPostgres + `
 	ORDER BY m.not_before, m.id LIMIT $2 FOR UPDATE SKIP LOCKED

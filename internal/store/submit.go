@@ -130,42 +130,40 @@ AS u (id, tenant, job, profile, priority, not_before, expires, recipients, creat
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])`
 )
 
-// manyRows is from how many rows on contents go by COPY: it streams them, where a statement's parameters are built in memory
-// whole, and costs one round trip more.
+// manyRows is from how many messages on they go by COPY: it streams them, where a statement's parameters are built in memory
+// whole, and costs two round trips more.
 const manyRows = 100
 
+// subRow is a message with the submission that it is of.
+type subRow struct {
+	sub *Submission
+	*messageRow
+}
+
 func insertSubmissionsPostgres(ctx context.Context, tx pgx.Tx, subs []*Submission) error {
-	n := 0
-	for _, s := range subs {
-		n += len(s.rows)
-	}
 	jobs := newColumns(len(subs))
+	var rows []subRow
 	var sendAt []*int64
 	var total []int32
-	msgs := newColumns(n)
-	priority := make([]int16, 0, n)
-	var notBefore, expires, created = make([]int64, 0, n), make([]int64, 0, n), make([]int64, 0, n)
-	var contents []contentRow
-	jobCreated := make([]int64, 0, len(subs))
+	var created []int64
 	for _, s := range subs {
 		jobs.add(s.job.id, s.TenantID, s.job.purpose, s.ProfileID, s.job.detail, s.job.createdBy)
-		sendAt, total, jobCreated = append(sendAt, s.job.sendAt), append(total, int32(len(s.rows))), append(jobCreated, s.job.createdAt) //nolint:gosec // at most 10,000
+		sendAt, total, created = append(sendAt, s.job.sendAt), append(total, int32(len(s.rows))), append(created, s.job.createdAt) //nolint:gosec // at most 10,000
 		for i := range s.rows {
-			r := &s.rows[i]
-			msgs.add(r.id, s.TenantID, s.job.id, s.ProfileID, r.recipients)
-			priority, notBefore, expires, created = append(priority, r.priority), append(notBefore, r.notBefore), append(expires, r.expiresAt), append(created, r.createdAt)
-			contents = append(contents, contentRow{s.TenantID, r})
+			rows = append(rows, subRow{s, &s.rows[i]})
 		}
 	}
 	var b pgx.Batch
-	b.Queue(insertJobsPostgres, jobs[0], jobs[1], jobs[2], jobs[3], total, jobs[4], sendAt, jobs[5], jobCreated)
-	b.Queue(insertMessagesPostgres, msgs[0], msgs[1], msgs[2], msgs[3], priority, notBefore, expires, msgs[4], created)
-	if n < manyRows {
-		queueContents(&b, contents)
+	b.Queue(insertJobsPostgres, jobs[0], jobs[1], jobs[2], jobs[3], total, jobs[4], sendAt, jobs[5], created)
+	var now int64
+	if len(rows) < manyRows {
+		queueMessages(&b, rows)
+	} else {
+		b.Queue(`SELECT ` + nowPostgres).QueryRow(func(row pgx.Row) error { return row.Scan(&now) })
 	}
 	err := tx.SendBatch(ctx, &b).Close()
-	if err == nil && n >= manyRows {
-		err = copyContents(ctx, tx, contents)
+	if err == nil && len(rows) >= manyRows {
+		err = copyMessages(ctx, tx, rows, now)
 	}
 	if err != nil {
 		return fmt.Errorf("store: insert submissions: %w", err)
@@ -173,27 +171,41 @@ func insertSubmissionsPostgres(ctx context.Context, tx pgx.Tx, subs []*Submissio
 	return nil
 }
 
-type contentRow struct {
-	tenantID string
-	*messageRow
-}
-
-func queueContents(b *pgx.Batch, rows []contentRow) {
-	cols := newColumns(len(rows))
-	externalIDs := make([]*string, len(rows))
+func queueMessages(b *pgx.Batch, rows []subRow) {
+	n := len(rows)
+	msgs, contents := newColumns(n), newColumns(n)
+	priority, externalIDs := make([]int16, n), make([]*string, n)
+	notBefore, expires, created := make([]int64, n), make([]int64, n), make([]int64, n)
 	for i, r := range rows {
-		cols.add(r.id, r.tenantID, r.subject, r.bodyText, r.bodyHTML, r.content, r.detail)
+		msgs.add(r.id, r.sub.TenantID, r.sub.job.id, r.sub.ProfileID, r.recipients)
+		priority[i], notBefore[i], expires[i], created[i] = r.priority, r.notBefore, r.expiresAt, r.createdAt
+		contents.add(r.id, r.sub.TenantID, r.subject, r.bodyText, r.bodyHTML, r.content, r.detail)
 		externalIDs[i] = r.externalID
 	}
-	b.Queue(insertContentsPostgres, cols[0], cols[1], cols[2], cols[3], cols[4], cols[5], cols[6], externalIDs)
+	b.Queue(insertMessagesPostgres, msgs[0], msgs[1], msgs[2], msgs[3], priority, notBefore, expires, msgs[4], created)
+	b.Queue(insertContentsPostgres, contents[0], contents[1], contents[2], contents[3], contents[4], contents[5], contents[6], externalIDs)
 }
 
-func copyContents(ctx context.Context, tx pgx.Tx, rows []contentRow) error {
-	_, err := tx.CopyFrom(ctx, pgx.Identifier{"message_contents"},
+// copyMessages is queueMessages for many. now is the database's clock: what is to be sent at once is due then.
+func copyMessages(ctx context.Context, tx pgx.Tx, rows []subRow, now int64) error {
+	_, err := tx.CopyFrom(ctx, pgx.Identifier{"messages"},
+		[]string{"id", "tenant_id", "job_id", "profile_id", "status", "priority", "not_before", "expires_at", "recipients", "created_at", "updated_at"},
+		pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
+			r := rows[i]
+			due := r.notBefore
+			if due == 0 {
+				due = now
+			}
+			return []any{r.id, r.sub.TenantID, r.sub.job.id, r.sub.ProfileID, "queued", r.priority, due, r.expiresAt, r.recipients, r.createdAt, r.createdAt}, nil
+		}))
+	if err != nil {
+		return err
+	}
+	_, err = tx.CopyFrom(ctx, pgx.Identifier{"message_contents"},
 		[]string{"message_id", "tenant_id", "subject", "body_text", "body_html", "content", "detail", "external_id"},
 		pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
 			r := rows[i]
-			return []any{r.id, r.tenantID, r.subject, r.bodyText, r.bodyHTML, r.content, r.detail, r.externalID}, nil
+			return []any{r.id, r.sub.TenantID, r.subject, r.bodyText, r.bodyHTML, r.content, r.detail, r.externalID}, nil
 		}))
 	return err
 }
