@@ -394,3 +394,54 @@ func TestConfigIsChecked(t *testing.T) {
 		}
 	}
 }
+
+// While the code is exchanged the firm says that it wants no connection after all, or asks for another one.
+func TestConsentIsEndedDuringTheExchange(t *testing.T) {
+	for name, end := range map[string]func(*world) error{
+		"revoked":  func(w *world) error { return w.service.Revoke(w.Context(), w.profile, "key_1") },
+		"replaced": func(w *world) error { _, err := w.service.Begin(w.Context(), w.profile, consent.Request{}); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			both(t, transporttest.GoogleConfig{}, func(w *world) {
+				browser := consent.NewBrowser()
+				query := w.decide(w.leave(w.begin(w.profile), browser), transporttest.GoogleDecision{})
+				w.google.SetHook(func(s transporttest.GoogleStep) transporttest.GoogleAction {
+					if s.Endpoint == "token" {
+						if err := end(w); err != nil {
+							w.Error(err)
+						}
+					}
+					return transporttest.GoogleAction{}
+				})
+				if p := w.finish(query, browser); p.Code != "consent_profile_changed" {
+					w.Errorf("page: %+v", p)
+				}
+				if _, err := w.store.Grant(w.Context(), w.profile.TenantID, w.profile.ID); !errors.Is(err, store.ErrNotFound) {
+					w.Errorf("connected: %v", err)
+				}
+				if w.google.Calls("revoke") != 1 || len(w.woken) > 0 {
+					w.Errorf("%d revocations, woken %v", w.google.Calls("revoke"), w.woken)
+				}
+			})
+		})
+	}
+}
+
+// The person closes the window while Google is slow.
+func TestClosedBrowserDoesNotUndoAConsent(t *testing.T) {
+	both(t, transporttest.GoogleConfig{}, func(w *world) {
+		browser := consent.NewBrowser()
+		query := w.decide(w.leave(w.begin(w.profile), browser), transporttest.GoogleDecision{})
+		ctx, leave := context.WithCancel(w.Context())
+		w.google.SetHook(func(transporttest.GoogleStep) transporttest.GoogleAction {
+			leave()
+			return transporttest.GoogleAction{}
+		})
+		if p, err := w.service.Finish(ctx, query, browser); err != nil || p.Code != "" {
+			w.Errorf("%+v, %v", p, err)
+		}
+		if st := w.status(w.profile); st.State != consent.StateConnected {
+			w.Errorf("status: %+v", st)
+		}
+	})
+}
