@@ -445,3 +445,33 @@ func TestClosedBrowserDoesNotUndoAConsent(t *testing.T) {
 		}
 	})
 }
+
+// What is amiss with a connected profile is said where people look.
+func TestStatusSaysWhatIsAmiss(t *testing.T) {
+	both(t, transporttest.GoogleConfig{}, func(w *world) {
+		w.connect(w.profile)
+		p := w.read(w.profile)
+		p.Gmail.Reconcile = true
+		if err := w.store.UpdateProfile(w.Context(), p, 0); err != nil {
+			w.Fatal(err)
+		}
+		if st := w.status(p); st.State != consent.StateConnected || st.Code != "gmail_read_scope_missing" {
+			w.Errorf("without the read scope: %+v", st)
+		}
+		w.connect(w.read(p))
+		if st := w.status(p); st.State != consent.StateConnected || st.Code != "" {
+			w.Errorf("with it: %+v", st)
+		}
+		// Gmail refuses every token, and Google gives another each time.
+		if err := w.store.HoldProfile(w.Context(), w.read(p), mail.ProfileTrouble{Code: consent.CodeReauthorizationRequired}); err != nil {
+			w.Fatal(err)
+		}
+		if st := w.status(p); st.State != consent.StateNeedsReauthorization || st.Code != consent.CodeReauthorizationRequired {
+			w.Errorf("held: %+v", st)
+		}
+		w.connect(w.read(p))
+		if st := w.status(p); st.State != consent.StateConnected || st.Code != "" {
+			w.Errorf("connected again: %+v", st)
+		}
+	})
+}
