@@ -2,6 +2,7 @@ package consent_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"net/url"
 	"slices"
@@ -472,6 +473,23 @@ func TestStatusSaysWhatIsAmiss(t *testing.T) {
 		w.connect(w.read(p))
 		if st := w.status(p); st.State != consent.StateConnected || st.Code != "" {
 			w.Errorf("connected again: %+v", st)
+		}
+	})
+}
+
+// Two browsers press the button of one start page at the same moment: the consent is one's, and the other gets no state.
+func TestOneBrowserLeaves(t *testing.T) {
+	both(t, transporttest.GoogleConfig{}, func(w *world) {
+		ticket := sha256.Sum256([]byte(w.begin(w.profile)))
+		for i, browser := range []string{"one", "another", "one"} {
+			c, err := w.store.ConsentByTicket(w.Context(), ticket[:])
+			if err != nil {
+				w.Fatal(err)
+			}
+			c.BrowserHash, c.StateHash, c.Verifier = []byte(browser), []byte{byte(i)}, "v"
+			if ok, err := w.store.LeaveConsent(w.Context(), c); err != nil || ok != (browser == "one") {
+				w.Errorf("%d, %s: %v, %v", i, browser, ok, err)
+			}
 		}
 	})
 }
