@@ -3,15 +3,21 @@ package consent_test
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/winprest/facteur/internal/consent"
 	"github.com/winprest/facteur/internal/mail"
+	"github.com/winprest/facteur/internal/pgtest"
 	"github.com/winprest/facteur/internal/store"
 	"github.com/winprest/facteur/internal/transport/transporttest"
 )
@@ -492,4 +498,51 @@ func TestOneBrowserLeaves(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Whose the account is counts only when Google says so, of this client, now.
+func TestIdentity(t *testing.T) {
+	w := newWorld(t, pgtest.SQLite(t), transporttest.GoogleConfig{})
+	claims := func(change map[string]any) string {
+		c := map[string]any{"iss": "https://accounts.google.com", "aud": "id-2", "exp": time.Now().Add(time.Hour).Unix(), "email": address, "email_verified": true}
+		maps.Copy(c, change)
+		doc, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return "h." + base64.RawURLEncoding.EncodeToString(doc) + ".s"
+	}
+	for name, tt := range map[string]struct{ token, code string }{
+		"other client":     {claims(map[string]any{"aud": "id-1"}), "consent_incomplete"},
+		"no client":        {claims(map[string]any{"aud": nil}), "consent_incomplete"},
+		"other issuer":     {claims(map[string]any{"iss": "https://accounts.google.example"}), "consent_incomplete"},
+		"old":              {claims(map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}), "consent_incomplete"},
+		"not verified":     {claims(map[string]any{"email_verified": false}), "consent_incomplete"},
+		"two lines":        {claims(map[string]any{"email": address + "\r\nBcc: x@evil.example"}), "consent_incomplete"},
+		"no token":         {"", "consent_incomplete"},
+		"half a token":     {"h." + strings.Split(claims(nil), ".")[1], "consent_incomplete"},
+		"somebody else":    {claims(map[string]any{"email": other}), "consent_other_account"},
+		"several audience": {claims(map[string]any{"aud": []string{"id-1", "id-2"}, "email": other}), "consent_other_account"}, // read, and not his
+	} {
+		t.Run(name, func(t *testing.T) {
+			body, err := json.Marshal(map[string]any{"access_token": "ya29.x", "refresh_token": "1//x", "expires_in": 3600, "token_type": "Bearer",
+				"scope": "openid email " + consent.ScopeSend, "id_token": tt.token})
+			if err != nil {
+				t.Fatal(err)
+			}
+			browser := consent.NewBrowser()
+			query := w.decide(w.leave(w.begin(w.profile), browser), transporttest.GoogleDecision{})
+			w.google.SetHook(func(s transporttest.GoogleStep) transporttest.GoogleAction {
+				if s.Endpoint == "token" {
+					return transporttest.GoogleAction{Raw: fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)}
+				}
+				return transporttest.GoogleAction{}
+			})
+			defer w.google.SetHook(nil)
+			if p := w.finish(query, browser); p.Code != tt.code {
+				t.Errorf("page: %+v", p)
+			}
+			w.nothingConnected(tt.code)
+		})
+	}
 }
