@@ -57,7 +57,8 @@ type Authorization struct {
 	PendingUntil *time.Time `json:"pending_until,omitempty" format:"date-time" example:"2026-11-23T08:10:00Z"`
 	// ExpiresAt is when Google will end the connection by itself, which it does while the client's consent screen is in testing.
 	ExpiresAt *time.Time `json:"expires_at,omitempty" format:"date-time" example:"2026-11-30T08:00:00Z"`
-	// Problem is what a person should know and do: why a new consent is needed, or that the client of a connected profile is retired.
+	// Problem is what a person should know and do: why a new consent is needed, or would be good for a connected profile: its client is
+	// retired, or it may not search yet.
 	Problem *Trouble `json:"problem,omitempty"`
 	// LastFailure is why the last consent came to nothing. Absent when it did not, when another is open, and after a day.
 	LastFailure *Trouble `json:"last_failure,omitempty"`

@@ -198,6 +198,9 @@ func (s *service) stop() error {
 	if s.outbox != nil {
 		errs = append(errs, s.outbox.Stop(ctx))
 	}
+	if s.consent != nil {
+		errs = append(errs, s.consent.Wait(ctx))
+	}
 	if s.store != nil {
 		errs = append(errs, s.store.Close())
 	}

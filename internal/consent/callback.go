@@ -49,14 +49,14 @@ func (s *Service) Finish(ctx context.Context, query url.Values, browser string) 
 		}
 		return a.page, err
 	}
+	ctx = context.WithoutCancel(ctx) // a closed browser does not undo a consent
 	if err := s.connect(ctx, &a, query); err != nil {
-		// The browser may be gone, the trace must not be.
-		return a.page, errors.Join(err, s.store.EndConsent(context.WithoutCancel(ctx), c, codeInternal, nil))
+		return a.page, errors.Join(err, s.store.EndConsent(ctx, c, codeInternal, nil))
 	}
 	if a.page.Code == "" {
 		return a.page, nil
 	}
-	return a.page, s.store.EndConsent(context.WithoutCancel(ctx), c, a.page.Code, a.page.Params)
+	return a.page, s.store.EndConsent(ctx, c, a.page.Code, a.page.Params)
 }
 
 // param is a parameter that is there once; "" otherwise.
@@ -108,12 +108,12 @@ func (s *Service) connect(ctx context.Context, a *asked, query url.Values) error
 	}
 	if page.Code == "" {
 		if err := s.keep(ctx, a, got, account); err != nil {
-			s.undo(ctx, a.client, got, account)
+			s.undo(ctx, a.client.ID, got, account)
 			return err
 		}
 	}
 	if page.Code != "" {
-		s.undo(ctx, a.client, got, account)
+		s.undo(ctx, a.client.ID, got, account)
 	}
 	return nil
 }
@@ -134,7 +134,6 @@ func (p *Page) failed(err error, client string) {
 
 // keep stores the grant and lets the profile send again.
 func (s *Service) keep(ctx context.Context, a *asked, got *answered, account string) error {
-	ctx = context.WithoutCancel(ctx) // a closed browser does not undo a consent
 	former, err := s.store.Grant(ctx, a.profile.TenantID, a.profile.ID)
 	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrSealed) {
 		return err
@@ -150,7 +149,7 @@ func (s *Service) keep(ctx context.Context, a *asked, got *answered, account str
 	event := &store.AuditEvent{TenantID: a.profile.TenantID, Actor: a.consent.Actor, Action: "authorization.connect", Subject: a.profile.ID, Detail: detail}
 	err = s.store.SaveGrant(ctx, a.profile, a.consent.ID, g, event)
 	if errors.Is(err, store.ErrVersion) || errors.Is(err, store.ErrNotFound) {
-		// It was edited while the person was at Google: what was compared may not hold any more.
+		// It was edited while the person was at Google, so that what was compared may not hold any more; or this is not wanted now.
 		a.page.Code = codeProfileChanged
 		return nil
 	}
@@ -159,10 +158,8 @@ func (s *Service) keep(ctx context.Context, a *asked, got *answered, account str
 	}
 	a.page.Account = account
 	s.log.Info("profile connected to Gmail", "tenant", a.profile.TenantID, "profile", a.profile.ID, "client", a.client.Name)
-	if former != nil && former.RefreshToken != "" && !sameAddress(former.Address, account) {
-		if c, err := s.named(ctx, former.TenantID, former.Client, former.ClientOwn, former.ClientID); err == nil && c != nil {
-			s.undo(ctx, c, &answered{refresh: former.RefreshToken}, former.Address)
-		}
+	if former != nil && former.RefreshToken != "" && (!sameAddress(former.Address, account) || former.ClientID != a.client.ID) {
+		s.undo(ctx, former.ClientID, &answered{refresh: former.RefreshToken}, former.Address)
 	}
 	if s.wake == nil {
 		return nil
@@ -176,14 +173,13 @@ func (s *Service) keep(ctx context.Context, a *asked, got *answered, account str
 
 // undo revokes a token that leads to no grant, unless that would end another profile's: Google revokes the whole consent of
 // an account to a client.
-func (s *Service) undo(ctx context.Context, c *Client, got *answered, account string) {
-	ctx = context.WithoutCancel(ctx)
+func (s *Service) undo(ctx context.Context, clientID string, got *answered, account string) {
 	token := got.refresh
 	if token == "" {
 		token = got.access
 	}
-	others, err := s.store.OthersConnected(ctx, c.ID, account, "")
-	if err == nil && !others {
+	connected, err := s.store.Connected(ctx, clientID, account)
+	if err == nil && !connected {
 		err = s.revoke(ctx, token)
 	}
 	if err != nil {

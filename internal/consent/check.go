@@ -39,7 +39,7 @@ func (s *Service) checkDue(ctx context.Context) error {
 				storms = 0
 			case verdict == nil:
 				return err
-			case verdict.Code != CodeTokenUnavailable:
+			case verdict.Code != CodeTokenUnavailable || !isWeather(err):
 				s.log.Warn("a grant cannot be checked", "tenant", g.TenantID, "profile", g.ProfileID, "client", g.Client, "code", verdict.Code)
 			default:
 				if storms++; storms == enoughWeather {
@@ -49,6 +49,12 @@ func (s *Service) checkDue(ctx context.Context) error {
 			after = g.ProfileID
 		}
 	}
+}
+
+// isWeather says that Google, or the way there, is out of order: not that it refused this grant for whatever reason.
+func isWeather(err error) bool {
+	var e *tokenError
+	return !errors.As(err, &e) || e.grade == weather
 }
 
 func verdictOf(err error) *mail.Verdict {
@@ -102,11 +108,12 @@ const giveUpRevoking = 7 * 24 * time.Hour
 // revokeGrant revokes a grant at Google and forgets its token.
 func (s *Service) revokeGrant(ctx context.Context, g *store.Grant) error {
 	if g.RefreshToken != "" && time.Since(g.Since) < giveUpRevoking {
-		others, err := s.store.OthersConnected(ctx, g.ClientID, g.Address, g.ProfileID)
+		// The profile itself may be connected anew since g was read.
+		connected, err := s.store.Connected(ctx, g.ClientID, g.Address)
 		if err != nil {
 			return err
 		}
-		if !others {
+		if !connected {
 			if err := s.revoke(ctx, g.RefreshToken); err != nil {
 				return err
 			}

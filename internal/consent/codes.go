@@ -8,6 +8,9 @@ const (
 	codeClientUnknown = "gmail_client_unknown"   // client
 	codeClientRetired = "gmail_client_retired"   // client; no new consents. Of a connected profile: what to do
 
+	// Of a connected profile.
+	codeReadScopeMissing = "gmail_read_scope_missing" // it was connected before its mails were to be looked for
+
 	// The pages.
 	codeUnknown        = "consent_unknown"       // no such ticket or state
 	codeExpired        = "consent_expired"       //

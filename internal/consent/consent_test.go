@@ -2,15 +2,22 @@ package consent_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/winprest/facteur/internal/consent"
 	"github.com/winprest/facteur/internal/mail"
+	"github.com/winprest/facteur/internal/pgtest"
 	"github.com/winprest/facteur/internal/store"
 	"github.com/winprest/facteur/internal/transport/transporttest"
 )
@@ -392,5 +399,150 @@ func TestConfigIsChecked(t *testing.T) {
 		if _, err := consent.New(consent.Config{PublicURL: public, Clients: []consent.Client{good}}); err != nil {
 			t.Errorf("%s: %v", public, err)
 		}
+	}
+}
+
+// While the code is exchanged the firm says that it wants no connection after all, or asks for another one.
+func TestConsentIsEndedDuringTheExchange(t *testing.T) {
+	for name, end := range map[string]func(*world) error{
+		"revoked":  func(w *world) error { return w.service.Revoke(w.Context(), w.profile, "key_1") },
+		"replaced": func(w *world) error { _, err := w.service.Begin(w.Context(), w.profile, consent.Request{}); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			both(t, transporttest.GoogleConfig{}, func(w *world) {
+				browser := consent.NewBrowser()
+				query := w.decide(w.leave(w.begin(w.profile), browser), transporttest.GoogleDecision{})
+				w.google.SetHook(func(s transporttest.GoogleStep) transporttest.GoogleAction {
+					if s.Endpoint == "token" {
+						if err := end(w); err != nil {
+							w.Error(err)
+						}
+					}
+					return transporttest.GoogleAction{}
+				})
+				if p := w.finish(query, browser); p.Code != "consent_profile_changed" {
+					w.Errorf("page: %+v", p)
+				}
+				if _, err := w.store.Grant(w.Context(), w.profile.TenantID, w.profile.ID); !errors.Is(err, store.ErrNotFound) {
+					w.Errorf("connected: %v", err)
+				}
+				if w.google.Calls("revoke") != 1 || len(w.woken) > 0 {
+					w.Errorf("%d revocations, woken %v", w.google.Calls("revoke"), w.woken)
+				}
+			})
+		})
+	}
+}
+
+// The person closes the window while Google is slow.
+func TestClosedBrowserDoesNotUndoAConsent(t *testing.T) {
+	both(t, transporttest.GoogleConfig{}, func(w *world) {
+		browser := consent.NewBrowser()
+		query := w.decide(w.leave(w.begin(w.profile), browser), transporttest.GoogleDecision{})
+		ctx, leave := context.WithCancel(w.Context())
+		w.google.SetHook(func(transporttest.GoogleStep) transporttest.GoogleAction {
+			leave()
+			return transporttest.GoogleAction{}
+		})
+		if p, err := w.service.Finish(ctx, query, browser); err != nil || p.Code != "" {
+			w.Errorf("%+v, %v", p, err)
+		}
+		if st := w.status(w.profile); st.State != consent.StateConnected {
+			w.Errorf("status: %+v", st)
+		}
+	})
+}
+
+// What is amiss with a connected profile is said where people look.
+func TestStatusSaysWhatIsAmiss(t *testing.T) {
+	both(t, transporttest.GoogleConfig{}, func(w *world) {
+		w.connect(w.profile)
+		p := w.read(w.profile)
+		p.Gmail.Reconcile = true
+		if err := w.store.UpdateProfile(w.Context(), p, 0); err != nil {
+			w.Fatal(err)
+		}
+		if st := w.status(p); st.State != consent.StateConnected || st.Code != "gmail_read_scope_missing" {
+			w.Errorf("without the read scope: %+v", st)
+		}
+		w.connect(w.read(p))
+		if st := w.status(p); st.State != consent.StateConnected || st.Code != "" {
+			w.Errorf("with it: %+v", st)
+		}
+		// Gmail refuses every token, and Google gives another each time.
+		if err := w.store.HoldProfile(w.Context(), w.read(p), mail.ProfileTrouble{Code: consent.CodeReauthorizationRequired}); err != nil {
+			w.Fatal(err)
+		}
+		if st := w.status(p); st.State != consent.StateNeedsReauthorization || st.Code != consent.CodeReauthorizationRequired {
+			w.Errorf("held: %+v", st)
+		}
+		w.connect(w.read(p))
+		if st := w.status(p); st.State != consent.StateConnected || st.Code != "" {
+			w.Errorf("connected again: %+v", st)
+		}
+	})
+}
+
+// Two browsers press the button of one start page at the same moment: the consent is one's, and the other gets no state.
+func TestOneBrowserLeaves(t *testing.T) {
+	both(t, transporttest.GoogleConfig{}, func(w *world) {
+		ticket := sha256.Sum256([]byte(w.begin(w.profile)))
+		for i, browser := range []string{"one", "another", "one"} {
+			c, err := w.store.ConsentByTicket(w.Context(), ticket[:])
+			if err != nil {
+				w.Fatal(err)
+			}
+			c.BrowserHash, c.StateHash, c.Verifier = []byte(browser), []byte{byte(i)}, "v"
+			if ok, err := w.store.LeaveConsent(w.Context(), c); err != nil || ok != (browser == "one") {
+				w.Errorf("%d, %s: %v, %v", i, browser, ok, err)
+			}
+		}
+	})
+}
+
+// Whose the account is counts only when Google says so, of this client, now.
+func TestIdentity(t *testing.T) {
+	w := newWorld(t, pgtest.SQLite(t), transporttest.GoogleConfig{})
+	claims := func(change map[string]any) string {
+		c := map[string]any{"iss": "https://accounts.google.com", "aud": "id-2", "exp": time.Now().Add(time.Hour).Unix(), "email": address, "email_verified": true}
+		maps.Copy(c, change)
+		doc, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return "h." + base64.RawURLEncoding.EncodeToString(doc) + ".s"
+	}
+	for name, tt := range map[string]struct{ token, code string }{
+		"other client":     {claims(map[string]any{"aud": "id-1"}), "consent_incomplete"},
+		"no client":        {claims(map[string]any{"aud": nil}), "consent_incomplete"},
+		"other issuer":     {claims(map[string]any{"iss": "https://accounts.google.example"}), "consent_incomplete"},
+		"old":              {claims(map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}), "consent_incomplete"},
+		"not verified":     {claims(map[string]any{"email_verified": false}), "consent_incomplete"},
+		"two lines":        {claims(map[string]any{"email": address + "\r\nBcc: x@evil.example"}), "consent_incomplete"},
+		"no token":         {"", "consent_incomplete"},
+		"half a token":     {"h." + strings.Split(claims(nil), ".")[1], "consent_incomplete"},
+		"somebody else":    {claims(map[string]any{"email": other}), "consent_other_account"},
+		"several audience": {claims(map[string]any{"aud": []string{"id-1", "id-2"}, "email": other}), "consent_other_account"}, // read, and not his
+	} {
+		t.Run(name, func(t *testing.T) {
+			body, err := json.Marshal(map[string]any{"access_token": "ya29.x", "refresh_token": "1//x", "expires_in": 3600, "token_type": "Bearer",
+				"scope": "openid email " + consent.ScopeSend, "id_token": tt.token})
+			if err != nil {
+				t.Fatal(err)
+			}
+			browser := consent.NewBrowser()
+			query := w.decide(w.leave(w.begin(w.profile), browser), transporttest.GoogleDecision{})
+			w.google.SetHook(func(s transporttest.GoogleStep) transporttest.GoogleAction {
+				if s.Endpoint == "token" {
+					return transporttest.GoogleAction{Raw: fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)}
+				}
+				return transporttest.GoogleAction{}
+			})
+			defer w.google.SetHook(nil)
+			if p := w.finish(query, browser); p.Code != tt.code {
+				t.Errorf("page: %+v", p)
+			}
+			w.nothingConnected(tt.code)
+		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/winprest/facteur/internal/mail"
@@ -88,6 +89,11 @@ func (s *Service) describe(ctx context.Context, st *Status, p *mail.Profile, g *
 		st.Params = map[string]string{"account": g.Address, "wanted": p.From.Address}
 		return nil
 	}
+	if p.Hold != nil && p.Hold.Code == CodeReauthorizationRequired {
+		// Gmail refuses what the token endpoint goes on to give.
+		st.State, st.Code = StateNeedsReauthorization, p.Hold.Code
+		return nil
+	}
 	st.State, st.RefreshExpiresAt = StateConnected, g.RefreshExpiresAt
 	c, err := s.named(ctx, g.TenantID, g.Client, g.ClientOwn, g.ClientID)
 	if err != nil && !errors.Is(err, store.ErrSealed) {
@@ -98,6 +104,8 @@ func (s *Service) describe(ctx context.Context, st *Status, p *mail.Profile, g *
 		st.Code = CodeClientUnavailable
 	case c != nil && c.State == Retired:
 		st.Code, st.Params = codeClientRetired, map[string]string{"client": c.Name}
+	case slices.ContainsFunc(neededScopes(p), func(scope string) bool { return !slices.Contains(g.Scopes, scope) }):
+		st.Code = codeReadScopeMissing // without the other it would not be connected
 	}
 	return nil
 }

@@ -25,6 +25,7 @@ type tokens struct {
 	mu      sync.Mutex
 	known   map[string]known // by profile
 	flights map[flightKey]*flight
+	flying  sync.WaitGroup
 }
 
 type known struct {
@@ -70,7 +71,7 @@ func (s *Service) AccessToken(ctx context.Context, p *mail.Profile, rejected str
 		}
 		t.flights[k] = f
 		// It goes on when the first caller gives up: others wait for it, and a rotated token must be stored.
-		go s.fly(context.WithoutCancel(ctx), p, k, f)
+		t.flying.Go(func() { s.fly(context.WithoutCancel(ctx), p, k, f) })
 	}
 	t.mu.Unlock()
 	select {
@@ -78,6 +79,22 @@ func (s *Service) AccessToken(ctx context.Context, p *mail.Profile, rejected str
 		return string(f.token), f.err
 	case <-ctx.Done():
 		return "", ctx.Err()
+	}
+}
+
+// Wait waits, before the process ends, for refreshes that nobody waits for any more: a token that Google has rotated is nowhere
+// else. Nobody asks for a token by then.
+func (s *Service) Wait(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.tokens.flying.Wait()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -160,6 +177,9 @@ func (s *Service) usable(ctx context.Context, p *mail.Profile) (*store.Grant, er
 
 // refreshLeased asks Google for a token and stores it. again: the grant is another one by now, look again.
 func (s *Service) refreshLeased(ctx context.Context, g *store.Grant, lease string) (_ *store.Grant, again bool, err error) {
+	// Whoever asked may be stopped: a refresh that Google has seen may have rotated the token, and must come to its end.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseFor)
+	defer cancel()
 	defer func() {
 		if err != nil {
 			// What failed may be tried again at once by whoever comes next.

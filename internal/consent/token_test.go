@@ -388,3 +388,125 @@ func TestCheckGrantsInBadWeather(t *testing.T) {
 		}
 	})
 }
+
+// Refusals that nobody foresaw, of the first grants in the list, are no weather: the others are checked all the same.
+func TestCheckGrantsBehindRefusedOnes(t *testing.T) {
+	both(t, transporttest.GoogleConfig{}, func(w *world) {
+		for range 4 {
+			w.connect(w.newProfile(w.profile.TenantID, "blocked@zoe.example", nil))
+		}
+		last := w.newProfile(w.profile.TenantID, "last@zoe.example", nil)
+		w.connect(last)
+		w.google.Revoke("last@zoe.example")
+		w.sql("UPDATE gmail_grants SET checked_at = 1")
+		w.google.SetHook(func(s transporttest.GoogleStep) transporttest.GoogleAction {
+			if s.Account == "blocked@zoe.example" {
+				return transporttest.GoogleAction{Status: 400, Reason: "admin_policy_enforced"}
+			}
+			return transporttest.GoogleAction{}
+		})
+		if err := w.service.CheckGrants(w.Context()); err != nil {
+			w.Error(err)
+		}
+		if p := w.read(last); p.Hold == nil {
+			w.Error("the dead grant behind them was not found")
+		}
+	})
+}
+
+// The process stops while Google answers with a new refresh token: the old one is good no more.
+func TestRotatedTokenOutlivesTheStop(t *testing.T) {
+	for name, ask := range map[string]func(w *world, p *mail.Profile, ctx context.Context){
+		"daily check": func(w *world, _ *mail.Profile, ctx context.Context) {
+			w.sql("UPDATE gmail_grants SET checked_at = 1")
+			if err := w.service.CheckGrants(ctx); err != nil && ctx.Err() == nil {
+				w.Error(err)
+			}
+		},
+		"lane": func(w *world, p *mail.Profile, ctx context.Context) {
+			if _, err := w.service.AccessToken(ctx, p, ""); err != nil && !errors.Is(err, context.Canceled) {
+				w.Error(err)
+			}
+			if err := w.service.Wait(w.Context()); err != nil {
+				w.Error(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			both(t, transporttest.GoogleConfig{RotateRefreshTokens: true}, func(w *world) {
+				w.connect(w.profile)
+				p, before := w.read(w.profile), w.grant(w.profile)
+				w.expireAccess(p)
+				ctx, stop := context.WithCancel(w.Context())
+				w.google.SetHook(func(transporttest.GoogleStep) transporttest.GoogleAction {
+					stop()
+					return transporttest.GoogleAction{}
+				})
+				ask(w, p, ctx)
+				if g := w.grant(p); g.RefreshToken == before.RefreshToken {
+					w.Error("the rotated token is lost")
+				}
+				w.google.SetHook(nil)
+				w.expireAccess(p)
+				if _, err := w.serve(w.store).AccessToken(w.Context(), p, ""); err != nil {
+					w.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// A person connects a mailbox again while its former connection waits to be revoked at Google, which would end both.
+func TestRevocationsSpareANewConsent(t *testing.T) {
+	both(t, transporttest.GoogleConfig{}, func(w *world) {
+		again := w.newProfile(w.profile.TenantID, "again@zoe.example", nil)
+		w.google.SetHook(func(s transporttest.GoogleStep) transporttest.GoogleAction {
+			if s.Endpoint == "revoke" {
+				return transporttest.GoogleAction{Status: 503}
+			}
+			return transporttest.GoogleAction{}
+		})
+		for _, p := range []*mail.Profile{w.profile, again} {
+			w.connect(p)
+			if err := w.service.Revoke(w.Context(), w.read(p), "key_1"); err != nil {
+				w.Fatal(err)
+			}
+		}
+		var once sync.Once
+		w.google.SetHook(func(s transporttest.GoogleStep) transporttest.GoogleAction {
+			if s.Endpoint == "revoke" { // the first one's
+				once.Do(func() { w.connect(w.read(again)) })
+			}
+			return transporttest.GoogleAction{}
+		})
+		if err := w.service.CheckGrants(w.Context()); err != nil {
+			w.Error(err)
+		}
+		if g := w.grant(w.profile); g.State != store.GrantRevoked {
+			w.Errorf("the first one is %s", g.State)
+		}
+		w.expireAccess(again)
+		if _, err := w.service.AccessToken(w.Context(), w.read(again), ""); err != nil {
+			w.Errorf("the new consent: %v", err)
+		}
+	})
+}
+
+// Who moves on to another client leaves nothing behind at the former one.
+func TestFormerClientIsRevoked(t *testing.T) {
+	both(t, transporttest.GoogleConfig{}, func(w *world) {
+		w.connect(w.profile)
+		p := w.read(w.profile)
+		p.Gmail = &mail.GmailSettings{Client: "key-1"}
+		if err := w.store.UpdateProfile(w.Context(), p, 0); err != nil {
+			w.Fatal(err)
+		}
+		if g := w.connect(w.read(p)); g.Client != "key-1" || w.google.Calls("revoke") != 1 {
+			w.Errorf("on %s, %d revocations", g.Client, w.google.Calls("revoke"))
+		}
+		w.expireAccess(p)
+		if _, err := w.service.AccessToken(w.Context(), w.read(p), ""); err != nil {
+			w.Error(err)
+		}
+	})
+}

@@ -96,3 +96,40 @@ func TestTheSameBatchInTwoProcesses(t *testing.T) {
 		}
 	})
 }
+
+// A mail that has reached one of its two recipients is canceled before the other's turn: only the other has not got the document.
+func TestCanceledHalfway(t *testing.T) {
+	pgtest.Both(t, func(t *testing.T, url string) {
+		h, far := newHouse(t, url), newFarEnd()
+		far.answer = func(m *mail.Rendered) mail.Verdict {
+			return mail.Verdict{Outcome: mail.OutcomeSent, Recipients: []mail.RecipientVerdict{
+				{Address: "slow@client.example", Outcome: mail.OutcomeTemporary, Code: mail.CodeGreylisted},
+			}}
+		}
+		o := h.engine(far, outbox.Config{})
+		p := h.profile(1)
+		to := func(addresses ...string) *outbox.Submission {
+			s := h.invoices(p, "2026", 1)
+			s.Items[0].Draft.To = nil
+			for _, a := range addresses {
+				s.Items[0].Draft.To = append(s.Items[0].Draft.To, mail.Address{Address: a})
+			}
+			return s
+		}
+		r, err := o.Submit(t.Context(), to("quick@client.example", "slow@client.example"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.await(r.JobID, map[mail.Status]int{mail.StatusDeferred: 1})
+		if err := o.Cancel(t.Context(), h.tenant.ID, "key_test", r.Messages[0].ID); err != nil {
+			t.Fatal(err)
+		}
+		var duplicate *store.DuplicateError
+		if _, err := o.Submit(t.Context(), to("slow@client.example", "quick@client.example")); !errors.As(err, &duplicate) || len(duplicate.Duplicates) != 1 {
+			t.Errorf("to both again: %v", err)
+		}
+		if _, err := o.Submit(t.Context(), to("slow@client.example")); err != nil {
+			t.Errorf("to the other: %v", err)
+		}
+	})
+}

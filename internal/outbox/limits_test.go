@@ -111,6 +111,17 @@ func (h *house) limitedProfile(connections int, l mail.Limits) *mail.Profile {
 	return p
 }
 
+// asleep waits until no lane is at work.
+func (h *house) asleep() {
+	h.t.Helper()
+	eventually(h.t, func() error {
+		if n := value[int](h, `SELECT count(*) FROM lanes WHERE awake > 0`); n != 0 {
+			return fmt.Errorf("%d lanes awake", n)
+		}
+		return nil
+	})
+}
+
 // full waits until the profile has no room, and gives it.
 func (h *house) full(p *mail.Profile) *mail.Profile {
 	h.t.Helper()
@@ -125,17 +136,6 @@ func (h *house) full(p *mail.Profile) *mail.Profile {
 		return nil
 	})
 	return got
-}
-
-// asleep waits until every lane sleeps.
-func (h *house) asleep() {
-	h.t.Helper()
-	eventually(h.t, func() error {
-		if n := value[int](h, `SELECT count(*) FROM lanes WHERE awake > 0`); n != 0 {
-			return fmt.Errorf("%d lanes awake", n)
-		}
-		return nil
-	})
 }
 
 // Two processes send as one profile may: whatever happens in between, the far end never sees more than the limits.
@@ -247,7 +247,7 @@ func TestLimitedLaneSleepsUntilThereIsRoom(t *testing.T) {
 		}
 		// A one-off mail goes first when there is room.
 		single := h.submit(o, p, outbox.PurposeOneOff, 1)
-		h.asleep()
+		h.asleep() // the lane that it woke found no room
 		c.advance(2 * time.Minute)
 		if n := sweep(); n == 0 {
 			t.Error("no lane was woken")
@@ -350,7 +350,7 @@ func TestDeadProcessKeepsItsRoom(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h.asleep()
+		h.asleep() // or the lane claims what is due before the dead one does
 		h.exec(`UPDATE messages SET not_before = 0 WHERE status = 'queued'`)
 		claimed, err := h.store.ClaimWithin(t.Context(), p.ID, id, time.Hour, 3)
 		if err != nil || len(claimed) != 3 {

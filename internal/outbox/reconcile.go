@@ -20,6 +20,7 @@ import (
 //   - The search works: mails of the same profile that are known to be sent, the ones next to this one, are found, and after
 //     them this one still is not.
 //   - It is not older than a mail may become that waits (Config.MaxWait): nobody expects it any more.
+//   - Nobody has sent its document anew in another mail.
 //
 // Without that it stays uncertain, for a person. What goes wrong with a search changes no mail's state.
 
@@ -224,6 +225,7 @@ var (
 	// errOvertaken: somebody else has settled the message, or is looking.
 	errOvertaken = errors.New("outbox: the look was overtaken")
 	errTooOld    = errors.New("outbox: the message is too old to be sent again by itself")
+	errReplaced  = errors.New("outbox: another message brings the document by now")
 )
 
 // settleLook records that the mail was found, or proven absent, in one commit with the end of the look.
@@ -240,7 +242,9 @@ func (o *Outbox) settleLook(ctx context.Context, l *store.Look, evidence string,
 	var ring store.Ring
 	err = o.store.Write(ctx, func(ctx context.Context, tx *store.Tx) error {
 		ring = store.Ring{}
+		var recipients []mail.Recipient
 		err := o.store.ChangeMessage(ctx, tx, l.TenantID, l.MessageID, now, func(m *store.MessageState) error {
+			recipients = m.Recipients
 			if m.Status != mail.StatusUncertain || m.Claim != l.Claim {
 				return errOvertaken
 			}
@@ -269,6 +273,15 @@ func (o *Outbox) settleLook(ctx context.Context, l *store.Look, evidence string,
 		if !ours {
 			return errOvertaken
 		}
+		if !found {
+			taken, err := o.store.DocumentsTaken(ctx, tx, l.TenantID, l.MessageID, recipients)
+			if err != nil {
+				return err
+			}
+			if taken {
+				return errReplaced
+			}
+		}
 		if found {
 			if err := o.store.KeepEvidence(ctx, tx, l.TenantID, l.MessageID, evidence); err != nil {
 				return err
@@ -287,6 +300,8 @@ func (o *Outbox) settleLook(ctx context.Context, l *store.Look, evidence string,
 		return o.giveUp(ctx, l, "it is settled otherwise")
 	case errors.Is(err, errTooOld):
 		return o.giveUp(ctx, l, "it is too old to be sent again by itself")
+	case errors.Is(err, errReplaced):
+		return o.giveUp(ctx, l, "its document was sent anew")
 	case err != nil:
 		return err
 	}

@@ -406,3 +406,32 @@ func TestNoLooksWithoutAFinder(t *testing.T) {
 		}
 	})
 }
+
+// A person has sent the document of an uncertain mail anew, and said why: its absence is no reason to send it a second time.
+func TestReplacedMailIsNotSentAgain(t *testing.T) {
+	pgtest.Both(t, func(t *testing.T, url string) {
+		h, far := newHouse(t, url), newMailbox(false, "batch 1")
+		o := h.engine(far, at(time.Hour))
+		p := h.profile(1)
+		r, err := o.Submit(t.Context(), h.invoices(p, "2026", 2))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.await(r.JobID, map[mail.Status]int{mail.StatusSent: 1, mail.StatusUncertain: 1})
+		anew := h.invoices(p, "2026", 2)
+		anew.Items = anew.Items[1:]
+		anew.Items[0].AllowDuplicate = "the client did not get it"
+		second, err := o.Submit(t.Context(), anew)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.await(second.JobID, map[mail.Status]int{mail.StatusSent: 1})
+		h.exec(`UPDATE reconciliations SET since = 1`)
+		h.exec(`UPDATE messages SET sent_at = 1 WHERE status = 'sent'`)
+		h.lookNow()
+		h.given(r.Messages[1].ID, mail.StatusUncertain)
+		if far.total() != 2 || len(h.reconciled()) != 0 {
+			t.Errorf("%d accepted, audit %v", far.total(), h.reconciled())
+		}
+	})
+}

@@ -96,7 +96,9 @@ func (o *Outbox) Submit(ctx context.Context, s *Submission) (*Receipt, error) {
 		m := &messages[i]
 		*m = store.NewMessage{ID: r.ID, Priority: priority, NotBefore: s.SendAt, Recipients: recipients, Content: content, Detail: item.Detail}
 		m.Detail.AllowedDuplicateReason = item.AllowDuplicate
-		m.Document = store.Document{Keys: keys, AllowDuplicate: item.AllowDuplicate}
+		m.Document = store.Document{Keys: keys, AllowDuplicate: item.AllowDuplicate, KeysOf: func(rs []mail.Recipient) []mail.DocumentKey {
+			return mail.DocumentKeys(item.Detail.CompanyRef, item.Detail.Document, rs)
+		}}
 		if !item.SendAt.IsZero() {
 			m.NotBefore = item.SendAt
 		}

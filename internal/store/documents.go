@@ -17,6 +17,8 @@ import (
 // Document says which document a message brings, so that nobody gets it twice.
 type Document struct {
 	Keys []mail.DocumentKey // nil: about no document
+	// KeysOf gives the keys that the document has for other recipients.
+	KeysOf func([]mail.Recipient) []mail.DocumentKey
 	// AllowDuplicate is why it may be sent although somebody has it; empty: it may not.
 	AllowDuplicate string
 }
@@ -29,6 +31,9 @@ type Duplicate struct {
 	Status     mail.Status      // of that one, as stored: never held
 	AcceptedAt time.Time        // of that one
 	SentAt     time.Time        // zero: not sent yet
+
+	recipients []byte // of that one
+	reached    bool   // that one was, or may have been, handed over for this recipient
 }
 
 // DuplicateError refuses a submission: it would bring documents to somebody who has them.
@@ -55,16 +60,17 @@ const (
 	// In the order of the uses, which is everybody's.
 	standingPostgres = `SELECT v.i, d.message_id FROM unnest($1::int[], $2::text[], $3::bytea[]) AS v (i, tenant_id, key)
 	JOIN document_keys d ON d.tenant_id = v.tenant_id AND d.key = v.key AND NOT d.superseded ORDER BY v.i FOR UPDATE OF d`
-	earlierPostgres = `SELECT v.i, m.status, m.created_at, coalesce(m.sent_at, 0) FROM unnest($1::int[], $2::text[], $3::text[]) AS v (i, tenant_id, id)
+	earlierPostgres = `SELECT v.i, m.status, m.created_at, coalesce(m.sent_at, 0), m.recipients FROM unnest($1::int[], $2::text[], $3::text[]) AS v (i, tenant_id, id)
 	JOIN messages m ON m.tenant_id = v.tenant_id AND m.id = v.id`
-	standingSQLite = `SELECT m.id, m.status, m.created_at, coalesce(m.sent_at, 0) FROM document_keys d
+	standingSQLite = `SELECT m.id, m.status, m.created_at, coalesce(m.sent_at, 0), m.recipients FROM document_keys d
 	JOIN messages m ON m.tenant_id = d.tenant_id AND m.id = d.message_id WHERE d.tenant_id = $1 AND d.key = $2 AND NOT d.superseded`
 	supersedeSQL = `UPDATE document_keys SET superseded = true WHERE tenant_id = $1 AND key = $2 AND NOT superseded`
 	takenSQL     = `SELECT message_id FROM document_keys WHERE tenant_id = $1 AND key = $2 AND NOT superseded`
 )
 
 // ClaimDocuments writes down which documents the messages of the submissions bring to whom, for ever. It comes after the messages. The
-// error is a *DuplicateError when somebody has one of them already; a message that failed or was canceled gave it to nobody.
+// error is a *DuplicateError when somebody has one of them already; a message that failed or was canceled gave it to nobody, but for
+// those recipients that it had reached before.
 func (s *Store) ClaimDocuments(ctx context.Context, tx *Tx, subs []*Submission) error {
 	var uses []keyUse
 	for _, sub := range subs {
@@ -162,7 +168,20 @@ func (s *Store) settleDuplicates(ctx context.Context, tx *Tx, uses []keyUse) err
 
 // void says that the earlier message brought the document to nobody, and will not.
 func (d *Duplicate) void() bool {
-	return d.Status == mail.StatusFailed || d.Status == mail.StatusCanceled
+	return (d.Status == mail.StatusFailed || d.Status == mail.StatusCanceled) && !d.reached
+}
+
+// look finds out whether the earlier message has reached the recipient of the use.
+func (d *Duplicate) look(u *keyUse) error {
+	var recipients []mail.Recipient
+	if err := json.Unmarshal(d.recipients, &recipients); err != nil {
+		return fmt.Errorf("recipients of %s: %w", d.EarlierID, err)
+	}
+	recipients = slices.DeleteFunc(recipients, func(r mail.Recipient) bool {
+		return r.Status != mail.RecipientSent && r.Status != mail.RecipientUncertain
+	})
+	d.reached = slices.Contains(u.sub.rows[u.message].document.KeysOf(recipients), u.key)
+	return nil
 }
 
 func (s *Store) supersede(ctx context.Context, tx *Tx, u *keyUse, d *Duplicate) error {
@@ -187,7 +206,7 @@ func (s *Store) standing(ctx context.Context, tx *Tx, uses []keyUse) ([]*Duplica
 			u := &uses[i]
 			d := &Duplicate{Message: u.message, Key: u.key}
 			var accepted, sent int64
-			err := tx.SQL.QueryRowContext(ctx, standingSQLite, u.sub.TenantID, u.key[:]).Scan(&d.EarlierID, &d.Status, &accepted, &sent)
+			err := tx.SQL.QueryRowContext(ctx, standingSQLite, u.sub.TenantID, u.key[:]).Scan(&d.EarlierID, &d.Status, &accepted, &sent, &d.recipients)
 			if noRows(err) {
 				continue
 			}
@@ -195,6 +214,9 @@ func (s *Store) standing(ctx context.Context, tx *Tx, uses []keyUse) ([]*Duplica
 				return nil, err
 			}
 			d.AcceptedAt, d.SentAt = fromMicros(accepted), fromMicros(sent)
+			if err := d.look(u); err != nil {
+				return nil, err
+			}
 			found[i] = d
 		}
 		return found, nil
@@ -226,10 +248,11 @@ func (s *Store) standing(ctx context.Context, tx *Tx, uses []keyUse) ([]*Duplica
 	}
 	var status mail.Status
 	var accepted, sent int64
-	_, err = pgx.ForEachRow(rows, []any{&i, &status, &accepted, &sent}, func() error {
+	var recipients []byte
+	_, err = pgx.ForEachRow(rows, []any{&i, &status, &accepted, &sent, &recipients}, func() error {
 		d := found[i]
-		d.Status, d.AcceptedAt, d.SentAt = status, fromMicros(accepted), fromMicros(sent)
-		return nil
+		d.Status, d.AcceptedAt, d.SentAt, d.recipients = status, fromMicros(accepted), fromMicros(sent), recipients
+		return d.look(&uses[i])
 	})
 	return found, err
 }

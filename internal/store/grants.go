@@ -144,7 +144,8 @@ func (s *Store) GrantDied(ctx context.Context, g *Grant, lease, code string) (bo
 
 // SaveGrant stores a new consent's grant in place of the profile's former one, ends the consent it came from and the profile's hold and
 // pause, and gives the profile a new version, so that trouble that a worker met before is not recorded after. p is the
-// profile that the grant was compared with: ErrVersion when it was edited since. g gets its times and its generation.
+// profile that the grant was compared with: ErrVersion when it was edited since, or the consent was ended: by a revocation, or by
+// another that was asked for. g gets its times and its generation.
 func (s *Store) SaveGrant(ctx context.Context, p *mail.Profile, consentID string, g *Grant, e *AuditEvent) error {
 	now := Now()
 	g.State, g.Code, g.Since, g.GrantedAt, g.CheckedAt = GrantConnected, "", now, now, now
@@ -180,10 +181,14 @@ func (s *Store) SaveGrant(ctx context.Context, p *mail.Profile, consentID string
 		if err := tx.Clauses(clause.OnConflict{UpdateAll: true}).Create(row).Error; err != nil {
 			return err
 		}
-		if err := tx.Model(&consentRow{}).Where("id = ?", consentID).UpdateColumns(map[string]any{
+		used := tx.Model(&consentRow{}).Where("id = ? AND outcome = ?", consentID, ConsentExchanging).UpdateColumns(map[string]any{
 			"outcome": ConsentConnected, "finished_at": micros(now), "sealed_verifier": nil,
-		}).Error; err != nil {
-			return err
+		})
+		if used.Error != nil {
+			return used.Error
+		}
+		if used.RowsAffected == 0 {
+			return ErrVersion
 		}
 		if err := touchProfile(tx, old, nil); err != nil {
 			return err
@@ -249,12 +254,12 @@ func (s *Store) ForgetGrant(ctx context.Context, g *Grant) error {
 		"UPDATE gmail_grants SET state = 'revoked', sealed_refresh = NULL WHERE profile_id = ? AND generation = ? AND state = 'revoking'", g.ProfileID, g.Generation).Error)
 }
 
-// OthersConnected says whether another profile is connected to the same Google account through the same client: to revoke
-// one token at Google ends them all.
-func (s *Store) OthersConnected(ctx context.Context, clientID, address, profileID string) (bool, error) {
+// Connected says whether any profile is connected to a Google account through a client: to revoke one token of the two at
+// Google ends them all.
+func (s *Store) Connected(ctx context.Context, clientID, address string) (bool, error) {
 	var found bool
-	err := s.ro.WithContext(ctx).Raw(`SELECT EXISTS (SELECT 1 FROM gmail_grants WHERE client_id = ? AND lower(address) = lower(?) AND profile_id <> ? AND state = 'connected')`,
-		clientID, address, profileID).Scan(&found).Error
+	err := s.ro.WithContext(ctx).Raw(`SELECT EXISTS (SELECT 1 FROM gmail_grants WHERE client_id = ? AND lower(address) = lower(?) AND state = 'connected')`,
+		clientID, address).Scan(&found).Error
 	return found, failed("grants of an account", err)
 }
 

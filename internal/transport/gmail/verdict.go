@@ -128,7 +128,7 @@ func classify(x exchange) mail.Verdict {
 	switch {
 	case x.status == 0:
 		return noAnswer(x)
-	case x.status/100 == 4:
+	case x.status/100 == 4 && !(x.whole && x.status == statusCancelled):
 		v.Outcome, v.Scope, v.Code = refusal(x.status, a)
 		if v.Code == CodeRateLimited && strings.Contains(a.text, "(Mail sending)") {
 			// The guide's own mark of the account's daily limit; it decides what the user reads and nothing else.
@@ -148,6 +148,9 @@ func classify(x exchange) mail.Verdict {
 	}
 	return v
 }
+
+// statusCancelled is what google.rpc.Code CANCELLED becomes: the call was given up on the way, and no promise that nothing was done.
+const statusCancelled = 499
 
 func refusal(status int, a answer) (mail.Outcome, mail.Scope, string) {
 	for _, r := range rules {

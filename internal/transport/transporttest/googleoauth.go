@@ -199,7 +199,7 @@ func subject(account string) string {
 	return string(digits)
 }
 
-// revoke ends a grant by its refresh token or by an access token of it.
+// revoke ends an account's whole consent to a client, by any of its tokens.
 func (g *Google) revoke(w http.ResponseWriter, r *http.Request) {
 	if g.apply(w, r, g.step(GoogleStep{Endpoint: "revoke"}), true) {
 		return
@@ -215,7 +215,11 @@ func (g *Google) revoke(w http.ResponseWriter, r *http.Request) {
 		oauthError(w, http.StatusBadRequest, "invalid_token", "Token expired or revoked")
 		return
 	}
-	grant.revoked = true
+	for _, other := range g.grants {
+		if other.client == grant.client && strings.EqualFold(other.account, grant.account) {
+			other.revoked = true
+		}
+	}
 	answer(w, http.StatusOK, map[string]any{})
 }
 
