@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/winprest/facteur/internal/consent"
+	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/store"
 )
 
@@ -17,7 +21,30 @@ type doctorCmd struct {
 // errUnwell is for a set-up that does not work. What is wrong was printed.
 var errUnwell = errors.New("something has to be mended")
 
+// withoutTrace lets a look at a place with no SQLite file yet leave none behind: the file is made elsewhere, and goes with done.
+func (a *app) withoutTrace() (done func(), err error) {
+	if a.config.postgres() {
+		return func() {}, nil
+	}
+	path := a.config.sqlitePath()
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return func() {}, nil
+	}
+	dir, err := os.MkdirTemp("", "facteur-doctor-")
+	if err != nil {
+		return nil, err
+	}
+	a.config.DatabaseURL = mail.Secret(filepath.Join(dir, "facteur.db"))
+	fmt.Fprintf(a.stdout, "%-5s there is no database %s yet: facteur serve makes it; FACTEUR_DATABASE_URL names another\n", consent.Warning, path)
+	return func() { os.RemoveAll(dir) }, nil //nolint:errcheck // a temporary folder
+}
+
 func (c doctorCmd) Run(a *app) error {
+	done, err := a.withoutTrace()
+	if err != nil {
+		return err
+	}
+	defer done()
 	return a.withStore(func(st *store.Store) error {
 		public := a.config.PublicURL
 		if public == "" && isLoopback(a.config.Listen) {

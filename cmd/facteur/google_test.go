@@ -138,6 +138,15 @@ func TestClientConnectsToGmail(t *testing.T) {
 	doctor(1, append(here[1:], strings.Replace(oneClient, "client-1-secret", "nobodys-secret", 1)), "bad   client key-1: Google does not take")
 	doctor(0, append(here[1:], strings.Replace(oneClient, `"current"`, `"retired"`, 1)), "warn  no OAuth client is current", "which is retired")
 
+	empty := t.TempDir()
+	stdout, stderr, _ := facteur(t, empty, environ, "doctor", "--offline")
+	if !strings.Contains(stdout, "there is no database") || !strings.Contains(stdout, "key-1") {
+		t.Errorf("the doctor in an empty folder:\n%s%s", stdout, stderr)
+	}
+	if left, err := os.ReadDir(empty); err != nil || len(left) > 0 {
+		t.Errorf("the doctor left %v, %v", left, err)
+	}
+
 	if err := c.RevokeAuthorization(ctx, profile.ID); err != nil {
 		t.Error(err)
 	}
