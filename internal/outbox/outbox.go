@@ -5,7 +5,8 @@
 //
 //	Submit     composes and stores a job, its messages and a wake-up in one commit (submit.go)
 //	queue      River carries the wake-up to a worker on some machine (queue.go)
-//	lane       the worker claims the profile's due messages and sends them over one kept connection (lane.go)
+//	lane       the worker claims the profile's due messages and sends them over one kept connection (lane.go, claim.go,
+//	           handover.go)
 //	journal    marks "committing" before, and outcomes after each hand-over, many in one commit (journal.go)
 //	reaper     finds what a dead process left, what has waited too long, and what is due without a wake-up (reaper.go)
 //	reconcile  looks for mails of uncertain outcome where the transport can do that (reconcile.go)
