@@ -92,10 +92,26 @@ func (b *bed) gmailProfile(ctx context.Context, connections int) (string, error)
 	if err != nil {
 		return "", err
 	}
-	return p.ID, b.store.SaveGrant(ctx, p, "", &store.Grant{
+	// A consent as it is when the person is back from Google.
+	now := store.Now()
+	c := &store.Consent{
+		TenantID: p.TenantID, ProfileID: p.ID, Actor: "bench", Client: "bench", ClientID: googleClient,
+		TicketHash: []byte("ticket of " + p.ID), CreatedAt: now, ExpiresAt: now.Add(time.Minute),
+	}
+	if err := b.store.CreateConsent(ctx, c); err != nil {
+		return "", err
+	}
+	c.StateHash, c.BrowserHash, c.Verifier = []byte("state of "+p.ID), []byte("browser"), "verifier"
+	if _, err := b.store.LeaveConsent(ctx, c); err != nil {
+		return "", err
+	}
+	if _, err := b.store.UseConsent(ctx, c); err != nil {
+		return "", err
+	}
+	return p.ID, b.store.SaveGrant(ctx, p, c.ID, &store.Grant{
 		TenantID: p.TenantID, ProfileID: p.ID, Client: "bench", ClientID: googleClient, Address: googleAccount,
 		Scopes: []string{transporttest.GoogleScopeSend, "openid", "email"}, RefreshToken: mail.Secret(b.google.refresh),
-	}, nil)
+	}, &store.AuditEvent{TenantID: p.TenantID, Actor: "bench", Action: "authorization.connect", Subject: p.ID})
 }
 
 // byGmail: 2,000 mails with a distinct 100 KB PDF each through the Gmail API, which answers in 50 ms.
