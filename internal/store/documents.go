@@ -110,20 +110,10 @@ func (s *Store) insertKeys(ctx context.Context, tx *Tx, uses []keyUse) (int, err
 		tag, err := tx.PG.Exec(ctx, insertKeysPostgres, texts[0], keys, texts[1])
 		return int(tag.RowsAffected()), err
 	}
-	insert, total := tx.SQL.StmtContext(ctx, s.prepared.stmts[insertKeySQLite]), 0
-	for i := range uses {
+	return s.insertMany(ctx, tx, insertKeySQLite, len(uses), func(i int) []any {
 		u := &uses[i]
-		res, err := insert.ExecContext(ctx, u.sub.TenantID, u.key[:], u.messageID())
-		if err != nil {
-			return 0, err
-		}
-		n, err := res.RowsAffected()
-		if err != nil {
-			return 0, err
-		}
-		total += int(n)
-	}
-	return total, nil
+		return []any{u.sub.TenantID, u.key[:], u.messageID()}
+	})
 }
 
 // settleDuplicates goes through the uses whose key was not free. It takes the place of a message that came to nothing, and of any other when

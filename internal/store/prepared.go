@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 	"sync"
 )
 
@@ -19,6 +20,7 @@ type prepared struct {
 // transaction: inside one, its connection is the only one there is.
 var deliverySQLite = []string{
 	insertJobSQLite, insertMessageSQLite, insertContentSQLite, insertKeySQLite,
+	atOnce(insertMessageSQLite), atOnce(insertContentSQLite), atOnce(insertKeySQLite),
 	markSQLite, settleSQLite, keepAttemptSQLite, pickSQLite, claimOneSQLite, insertClaimSQLite, endClaimSQLite,
 	saveRecordSQLite, insertBlob, insertChunk, insertAttachment,
 }
@@ -55,6 +57,50 @@ func (s *Store) prepareDelivery(ctx context.Context) error {
 func (s *Store) exec(ctx context.Context, tx *Tx, query string, args ...any) error {
 	_, err := tx.SQL.StmtContext(ctx, s.prepared.stmts[query]).ExecContext(ctx, args...)
 	return err
+}
+
+// rowsAtOnce is how many rows one INSERT takes where there are that many: most of the cost of a small statement is around it.
+const rowsAtOnce = 32
+
+// atOnce is an INSERT of one row, "… VALUES (…) …", as one of rowsAtOnce rows.
+func atOnce(insert string) string {
+	before, rest, _ := strings.Cut(insert, "VALUES (")
+	depth := 1
+	end := strings.IndexFunc(rest, func(r rune) bool {
+		switch r {
+		case '(':
+			depth++
+		case ')':
+			depth--
+		}
+		return depth == 0
+	})
+	row := "(" + rest[:end] + ")"
+	return before + "VALUES " + row + strings.Repeat(", "+row, rowsAtOnce-1) + rest[end+1:]
+}
+
+// insertMany runs one of deliverySQLite, an INSERT of one row that is there atOnce, too, for n rows. It says how many were inserted.
+func (s *Store) insertMany(ctx context.Context, tx *Tx, insert string, n int, args func(i int) []any) (inserted int, err error) {
+	for i := 0; i < n; {
+		query, rows := insert, 1
+		if n-i >= rowsAtOnce {
+			query, rows = atOnce(insert), rowsAtOnce
+		}
+		var all []any
+		for end := i + rows; i < end; i++ {
+			all = append(all, args(i)...)
+		}
+		res, err := tx.SQL.StmtContext(ctx, s.prepared.stmts[query]).ExecContext(ctx, all...)
+		if err != nil {
+			return inserted, err
+		}
+		k, err := res.RowsAffected()
+		if err != nil {
+			return inserted, err
+		}
+		inserted += int(k)
+	}
+	return inserted, nil
 }
 
 // query runs one of deliverySQLite that answers rows.

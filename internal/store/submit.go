@@ -238,14 +238,19 @@ func (s *Store) insertSubmissionsSQLite(ctx context.Context, tx *Tx, subs []*Sub
 		if err := s.exec(ctx, tx, insertJobSQLite, sub.job.id, sub.TenantID, sub.job.purpose, sub.ProfileID, len(sub.rows), sub.job.detail, sub.job.sendAt, sub.job.createdBy, sub.job.createdAt); err != nil {
 			return fmt.Errorf("store: insert job: %w", err)
 		}
-		for i := range sub.rows {
+		_, err := s.insertMany(ctx, tx, insertMessageSQLite, len(sub.rows), func(i int) []any {
 			r := &sub.rows[i]
-			if err := s.exec(ctx, tx, insertMessageSQLite, r.id, sub.TenantID, sub.job.id, sub.ProfileID, r.priority, r.notBefore, r.expiresAt, r.recipients, r.createdAt, r.createdAt); err != nil {
-				return fmt.Errorf("store: insert message: %w", err)
-			}
-			if err := s.exec(ctx, tx, insertContentSQLite, r.id, sub.TenantID, r.subject, r.bodyText, r.bodyHTML, r.content, r.detail, r.externalID); err != nil {
-				return fmt.Errorf("store: insert content: %w", err)
-			}
+			return []any{r.id, sub.TenantID, sub.job.id, sub.ProfileID, r.priority, r.notBefore, r.expiresAt, r.recipients, r.createdAt, r.createdAt}
+		})
+		if err != nil {
+			return fmt.Errorf("store: insert messages: %w", err)
+		}
+		_, err = s.insertMany(ctx, tx, insertContentSQLite, len(sub.rows), func(i int) []any {
+			r := &sub.rows[i]
+			return []any{r.id, sub.TenantID, r.subject, r.bodyText, r.bodyHTML, r.content, r.detail, r.externalID}
+		})
+		if err != nil {
+			return fmt.Errorf("store: insert contents: %w", err)
 		}
 	}
 	return nil
