@@ -18,6 +18,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/winprest/facteur/internal/pgtest"
 )
 
@@ -112,6 +114,21 @@ func run(db, only, bin string) error {
 	return nil
 }
 
+// recycleWAL gives PostgreSQL a past: a server that has run for a while writes its log over old segments, where a new one has to
+// fill each with zeros first. That would be measured in place of the service.
+func recycleWAL(ctx context.Context, url string) error {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx) //nolint:errcheck // it was for this alone
+	_, err = conn.Exec(ctx, "SELECT pg_logical_emit_message(false, 'bench', repeat('x', 8000000)) FROM generate_series(1, 32)")
+	if err == nil {
+		_, err = conn.Exec(ctx, "CHECKPOINT")
+	}
+	return err
+}
+
 func one(ctx context.Context, bm bench, database, bin, dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
@@ -120,6 +137,9 @@ func one(ctx context.Context, bm bench, database, bin, dir string) error {
 	if database == "postgres" {
 		var err error
 		if b.url, b.postgres, err = pgtest.Database(); err != nil {
+			return err
+		}
+		if err := recycleWAL(ctx, b.url); err != nil {
 			return err
 		}
 	}
