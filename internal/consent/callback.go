@@ -99,7 +99,7 @@ func (s *Service) connect(ctx context.Context, a *asked, query url.Values) error
 		got.scopes = wantedScopes(a.profile)
 	}
 	switch {
-	case !covers(a.profile, account):
+	case !a.profile.MayConnect(account):
 		page.Code, page.Params = codeOtherAccount, map[string]string{"account": account, "wanted": a.profile.From.Address}
 	case slices.ContainsFunc(neededScopes(a.profile), func(scope string) bool { return !slices.Contains(got.scopes, scope) }):
 		page.Code = codeScopeMissing
@@ -158,7 +158,7 @@ func (s *Service) keep(ctx context.Context, a *asked, got *answered, account str
 	}
 	a.page.Account = account
 	s.log.Info("profile connected to Gmail", "tenant", a.profile.TenantID, "profile", a.profile.ID, "client", a.client.Name)
-	if former != nil && former.RefreshToken != "" && (!sameAddress(former.Address, account) || former.ClientID != a.client.ID) {
+	if former != nil && former.RefreshToken != "" && (!mail.SameMailbox(former.Address, account) || former.ClientID != a.client.ID) {
 		s.undo(ctx, former.ClientID, &answered{refresh: former.RefreshToken}, former.Address)
 	}
 	if s.wake == nil {

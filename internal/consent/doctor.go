@@ -211,7 +211,7 @@ func (s *Service) examineGrant(f *findings, p *mail.Profile, g *store.Grant) {
 	if len(missing) > 0 {
 		f.add(Warning, "profile %s of %s lacks the scope %s: connect it again", p.ID, p.TenantID, strings.Join(missing, ", "))
 	}
-	if !covers(p, g.Address) {
+	if !p.MayConnect(g.Address) {
 		f.add(Warning, "profile %s of %s sends from %s and is connected to another account: its mail waits", p.ID, p.TenantID, p.From.Address)
 	}
 }

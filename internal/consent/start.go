@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
-	"slices"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -124,7 +123,7 @@ func (s *Service) Leave(ctx context.Context, ticket, browser string) (address st
 	conf := s.oauth(a.client)
 	conf.Scopes = wantedScopes(a.profile)
 	hint := a.profile.From.Address
-	if g, err := s.store.Grant(ctx, a.profile.TenantID, a.profile.ID); err == nil && covers(a.profile, g.Address) {
+	if g, err := s.store.Grant(ctx, a.profile.TenantID, a.profile.ID); err == nil && a.profile.MayConnect(g.Address) {
 		hint = g.Address
 	}
 	return conf.AuthCodeURL(state,
@@ -145,14 +144,6 @@ func neededScopes(p *mail.Profile) []string {
 		return []string{ScopeSend, ScopeRead}
 	}
 	return []string{ScopeSend}
-}
-
-// covers says whether the profile may be connected to the Google account.
-func covers(p *mail.Profile, account string) bool {
-	if sameAddress(p.From.Address, account) {
-		return true
-	}
-	return p.Gmail != nil && slices.ContainsFunc(p.Gmail.Aliases, func(a string) bool { return sameAddress(a, account) })
 }
 
 func (s *Service) byTicket(ctx context.Context, ticket, browser string) (asked, error) {

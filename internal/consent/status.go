@@ -84,7 +84,7 @@ func (s *Service) describe(ctx context.Context, st *Status, p *mail.Profile, g *
 		st.State, st.Code = StateNeedsReauthorization, g.Code
 		return nil
 	}
-	if !covers(p, g.Address) {
+	if !p.MayConnect(g.Address) {
 		st.State, st.Code = StateNeedsReauthorization, codeOtherAccount
 		st.Params = map[string]string{"account": g.Address, "wanted": p.From.Address}
 		return nil

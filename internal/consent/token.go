@@ -168,7 +168,7 @@ func (s *Service) usable(ctx context.Context, p *mail.Profile) (*store.Grant, er
 		return nil, trouble(mail.OutcomeTemporary, CodeTokenUnavailable, 0, err)
 	case g.State != store.GrantConnected:
 		return nil, trouble(mail.OutcomePermanent, CodeReauthorizationRequired, 0, errors.New("the grant is "+string(g.State)))
-	case !covers(p, g.Address):
+	case !p.MayConnect(g.Address):
 		// Gmail would write the account's own address over the From.
 		return nil, trouble(mail.OutcomePermanent, CodeReauthorizationRequired, 0, errors.New("the profile's From is not the connected account's"))
 	}

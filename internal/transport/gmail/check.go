@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
-	"strings"
 	"time"
 
 	"github.com/winprest/facteur/internal/mail"
@@ -38,34 +37,14 @@ func (t *Transport) Check(ctx context.Context, p *mail.Profile) []transport.Chec
 		return []transport.CheckStep{login, failed(sender, v)}
 	}
 	switch {
-	case !MayConnect(p, account):
+	case !p.MayConnect(account):
 		sender = failed(sender, mail.Verdict{Code: CodeAccountMismatch, Reply: mail.Reply{Text: "connected as " + account}})
-	case settings(p).Reconcile && !sameAddress(account, p.From.Address):
+	case settings(p).Reconcile && !mail.SameMailbox(account, p.From.Address):
 		if err := t.maySendAs(ctx, p.From.Address, token); err != nil {
 			sender = failed(sender, verdictOf(err))
 		}
 	}
 	return []transport.CheckStep{login, sender}
-}
-
-// MayConnect says whether a profile may be connected to a Google account: its address is the profile's From or a declared alias.
-func MayConnect(p *mail.Profile, account string) bool {
-	if sameAddress(account, p.From.Address) {
-		return true
-	}
-	for _, alias := range settings(p).Aliases {
-		if sameAddress(account, alias) {
-			return true
-		}
-	}
-	return false
-}
-
-// sameAddress compares addresses as Google does, without regard to case.
-func sameAddress(a, b string) bool {
-	a, _ = mail.EnvelopeForm(a)
-	b, _ = mail.EnvelopeForm(b)
-	return a != "" && strings.EqualFold(a, b)
 }
 
 func settings(p *mail.Profile) mail.GmailSettings {

@@ -64,7 +64,7 @@ func (t *Transport) maySendAs(ctx context.Context, from, token string) error {
 		return err
 	}
 	for _, a := range list.SendAs {
-		if sameAddress(a.SendAsEmail, from) && (a.IsPrimary || a.VerificationStatus == "accepted") {
+		if mail.SameMailbox(a.SendAsEmail, from) && (a.IsPrimary || a.VerificationStatus == "accepted") {
 			return nil
 		}
 	}
