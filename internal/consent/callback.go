@@ -187,7 +187,7 @@ func (s *Service) undo(ctx context.Context, clientID string, got *answered, acco
 	}
 }
 
-// holdOf is the trouble of a profile that needs a new consent.
-func holdOf() mail.ProfileTrouble {
+// Unconnected is the trouble of a profile that needs a consent, a first one or a new one.
+func Unconnected() mail.ProfileTrouble {
 	return mail.ProfileTrouble{Code: CodeReauthorizationRequired, Since: store.Now()}
 }

@@ -84,7 +84,7 @@ func (s *Service) check(ctx context.Context, g *store.Grant) error {
 	if p.Hold != nil {
 		return nil
 	}
-	t := holdOf()
+	t := Unconnected()
 	t.Reply = verdict.Reply
 	return s.store.HoldProfile(ctx, p, t)
 }

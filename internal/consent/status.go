@@ -118,7 +118,7 @@ func (s *Service) Revoke(ctx context.Context, p *mail.Profile, actor string) err
 		return err
 	}
 	event := &store.AuditEvent{TenantID: p.TenantID, Actor: actor, Action: "authorization.revoke", Subject: p.ID, Detail: detail}
-	if err := s.store.RevokeGrant(ctx, p.TenantID, p.ID, holdOf(), event); err != nil {
+	if err := s.store.RevokeGrant(ctx, p.TenantID, p.ID, Unconnected(), event); err != nil {
 		return err
 	}
 	s.Left(ctx, p)

@@ -401,3 +401,28 @@ func TestNoTokenInLogsAndAnswers(t *testing.T) {
 		}
 	})
 }
+
+// A Gmail profile that nobody has consented for says so from the start, and an edit does not end that.
+func TestUnconnectedProfileIsHeld(t *testing.T) {
+	onBoth(t, func(h *house) {
+		held := func(a answered) {
+			h.Helper()
+			if a.text("status") != "held" || !strings.Contains(a.Body.String(), consent.CodeReauthorizationRequired) {
+				h.Errorf("%s", a.Body)
+			}
+		}
+		made := h.must(http.StatusCreated, h.ours.all, "POST", "/v1/sender-profiles", object{
+			"level": "user", "owner_ref": "jd", "default": true, "from": object{"address": "jd@gmail.com"}, "transport": "gmail",
+		})
+		path := made.Header().Get("Location")
+		held(made)
+		held(h.must(http.StatusOK, h.ours.all, "GET", path, nil))
+		held(h.must(http.StatusOK, h.ours.all, "PATCH", path, object{"name": "Jean"}))
+		held(h.must(http.StatusOK, h.ours.all, "GET", path, nil))
+		h.must(http.StatusOK, h.ours.all, "PATCH", path, object{"transport": "sandbox"})
+		if a := h.must(http.StatusOK, h.ours.all, "GET", path, nil); a.text("status") != "ready" {
+			h.Errorf("%s", a.Body)
+		}
+		held(h.must(http.StatusOK, h.ours.all, "PATCH", path, object{"transport": "gmail"}))
+	})
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/winprest/facteur/api"
+	"github.com/winprest/facteur/internal/consent"
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/server/texts"
 	"github.com/winprest/facteur/internal/store"
@@ -56,6 +57,10 @@ func (s *Server) createProfile(c *gin.Context) error {
 		p.ID, p.TenantID, p.Version, p.CreatedAt, p.UpdatedAt = store.NewID("prf"), tenantOf(c), 1, now, now
 		if err := s.checkSettings(c, p, &f); err != nil {
 			return nil, err
+		}
+		if p.Transport == gmailTransport { // nobody has consented yet
+			hold := consent.Unconnected()
+			p.Hold = &hold
 		}
 		a, err := profileAnswer(c, http.StatusCreated, p)
 		if err != nil {
@@ -223,6 +228,9 @@ func (s *Server) patchProfile(c *gin.Context) error {
 			return err
 		}
 		p.Hold, p.Pause, p.PausedUntil = nil, nil, time.Time{}
+		if err := s.holdUnconnected(c.Request.Context(), p); err != nil {
+			return err
+		}
 		if wasGmail && p.Transport != gmailTransport {
 			s.consent.Left(c.Request.Context(), p)
 		}
@@ -235,6 +243,20 @@ func (s *Server) patchProfile(c *gin.Context) error {
 		}
 		return a.write(c)
 	})
+}
+
+// holdUnconnected keeps an edit from ending a hold that only a consent can end.
+func (s *Server) holdUnconnected(ctx context.Context, p *mail.Profile) error {
+	if p.Transport != gmailTransport {
+		return nil
+	}
+	st, err := s.consent.Status(ctx, p)
+	if err != nil || st.State == consent.StateConnected {
+		return err
+	}
+	hold := consent.Unconnected()
+	p.Hold = &hold
+	return s.store.HoldProfile(ctx, p, hold)
 }
 
 // deleteProfile takes a sender profile away.

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"time"
 
 	"gorm.io/gorm"
@@ -27,6 +28,14 @@ func (s *Store) CreateProfile(ctx context.Context, p *mail.Profile, rec *Idempot
 	row, err := s.profileRow(p)
 	if err != nil {
 		return err
+	}
+	if p.Hold != nil { // it is not ready for use yet
+		doc, err := json.Marshal(p.Hold)
+		if err != nil {
+			return err
+		}
+		text := string(doc)
+		row.Hold = &text
 	}
 	return s.create(ctx, "create profile", rec, func(tx *gorm.DB) error {
 		if err := yieldDefaultProfile(tx, row); err != nil {
