@@ -83,7 +83,7 @@ func TestAnnouncedAndNotSent(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := tt.StartSMTP(t, tt.SMTPConfig{})
+			s := tt.StartSMTP(t, tt.SMTPConfig{TakesTruncated: true})
 			p := profile(s)
 			session := open(t, p)
 			announced := tt.Message(t, p, "b@zoe.example")

@@ -49,6 +49,9 @@ type SMTPConfig struct {
 	// DropAfterRead cuts each connection once so many bytes have come in, DropAfterWrite once so many have gone out; 0: never.
 	// With TLS the bytes are the encrypted ones.
 	DropAfterRead, DropAfterWrite int64
+	// TakesTruncated takes what there is of a mail when its line ends politely before the dot, as some servers do. A line that
+	// is cut is no polite end.
+	TakesTruncated bool
 }
 
 // Step is a moment at which a Hook may act.

@@ -280,6 +280,10 @@ func (c *smtpConn) readData() bool {
 	for {
 		line, err := c.br.ReadSlice('\n')
 		if err != nil && err != bufio.ErrBufferFull {
+			if err == io.EOF && c.server.cfg.TakesTruncated {
+				c.data = append(c.data, line...)
+				c.accept()
+			}
 			return false
 		}
 		if fresh {
