@@ -100,7 +100,7 @@ func (s *Store) ClaimDocuments(ctx context.Context, tx *Tx, subs []*Submission) 
 // insertKeys inserts what is free and says how many.
 func (s *Store) insertKeys(ctx context.Context, tx *Tx, uses []keyUse) (int, error) {
 	if tx.PG != nil {
-		texts := newColumns(len(uses))
+		texts := newColumns(2, len(uses))
 		keys := make([][]byte, len(uses))
 		for i := range uses {
 			u := &uses[i]
@@ -211,7 +211,7 @@ func (s *Store) standing(ctx context.Context, tx *Tx, uses []keyUse) ([]*Duplica
 		}
 		return found, nil
 	}
-	texts, index, keys := newColumns(len(uses)), make([]int32, len(uses)), make([][]byte, len(uses))
+	texts, index, keys := newColumns(1, len(uses)), make([]int32, len(uses)), make([][]byte, len(uses))
 	for i := range uses {
 		texts.add(uses[i].sub.TenantID)
 		index[i], keys[i] = int32(i), uses[i].key[:] //nolint:gosec // at most a million
@@ -222,7 +222,7 @@ func (s *Store) standing(ctx context.Context, tx *Tx, uses []keyUse) ([]*Duplica
 	}
 	var i int
 	var id string
-	messages := newColumns(0)
+	messages := newColumns(2, 0)
 	index = index[:0]
 	if _, err := pgx.ForEachRow(rows, []any{&i, &id}, func() error {
 		found[i] = &Duplicate{Message: uses[i].message, Key: uses[i].key, EarlierID: id}

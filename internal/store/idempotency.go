@@ -136,7 +136,7 @@ func (s *Store) SaveIdempotency(ctx context.Context, tx *Tx, recs []*Idempotency
 }
 
 func saveRecordsInPostgres(ctx context.Context, tx pgx.Tx, rows []*idempotencyRow, order []int) (conflicts []int, err error) {
-	texts := newColumns(len(order))
+	texts := newColumns(4, len(order))
 	var status []int32
 	var bodies [][]byte
 	var created []int64

@@ -111,7 +111,7 @@ func (s *Store) Journal(ctx context.Context, marks []Mark, settled []Settled, en
 func (s *Store) journalPostgres(ctx context.Context, marks []Mark, outcomes []outcome, ended []string, j *Journaled) error {
 	var b pgx.Batch
 	if n := len(outcomes); n > 0 {
-		cols, before := newColumns(n), newColumns(0)
+		cols, before := newColumns(6, n), newColumns(3, 0)
 		notBefore, finished := make([]int64, n), make([]int64, n)
 		attempts := make([]*string, n)
 		for i := range outcomes {
@@ -129,7 +129,7 @@ func (s *Store) journalPostgres(ctx context.Context, marks []Mark, outcomes []ou
 		watchesPostgres(&b, outcomes)
 	}
 	if n := len(marks); n > 0 {
-		cols := newColumns(n)
+		cols := newColumns(3, n)
 		for _, m := range marks {
 			cols.add(m.TenantID, m.MessageID, m.Token)
 		}

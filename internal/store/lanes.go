@@ -115,28 +115,34 @@ func (tx *Tx) ring(ctx context.Context, r Ring) ([]Wake, error) {
 }
 
 // column runs the statement of the transaction's database and gives its one column.
-func column[T any](ctx context.Context, tx *Tx, postgres, sqlite string, args ...any) ([]T, error) {
+func column[T any](ctx context.Context, tx *Tx, postgres, sqlite string, args ...any) (out []T, err error) {
+	var v T
+	err = tx.each(ctx, postgres, sqlite, args, []any{&v}, func() { out = append(out, v) })
+	return out, err
+}
+
+// each runs the statement of the transaction's database, and has every row scanned to dest and then taken.
+func (tx *Tx) each(ctx context.Context, postgres, sqlite string, args, dest []any, take func()) error {
 	if tx.PG != nil {
 		rows, err := tx.PG.Query(ctx, postgres, args...)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		return pgx.CollectRows(rows, pgx.RowTo[T])
+		_, err = pgx.ForEachRow(rows, dest, func() error { take(); return nil })
+		return err
 	}
 	rows, err := tx.SQL.QueryContext(ctx, sqlite, args...)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer rows.Close()
-	var out []T
 	for rows.Next() {
-		var v T
-		if err := rows.Scan(&v); err != nil {
-			return nil, err
+		if err := rows.Scan(dest...); err != nil {
+			return err
 		}
-		out = append(out, v)
+		take()
 	}
-	return out, rows.Err()
+	return rows.Err()
 }
 
 // row runs the statement of the transaction's database and scans its one row.

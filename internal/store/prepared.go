@@ -13,6 +13,7 @@ import (
 type prepared struct {
 	mu       sync.Mutex
 	stmts    map[string]*sql.Stmt
+	several  map[string]*sql.Stmt // of rowsAtOnce rows, by the INSERT of one
 	contents *sql.Stmt
 }
 
@@ -20,10 +21,12 @@ type prepared struct {
 // transaction: inside one, its connection is the only one there is.
 var deliverySQLite = []string{
 	insertJobSQLite, insertMessageSQLite, insertContentSQLite, insertKeySQLite,
-	atOnce(insertMessageSQLite), atOnce(insertContentSQLite), atOnce(insertKeySQLite),
 	markSQLite, settleSQLite, keepAttemptSQLite, pickSQLite, claimOneSQLite, insertClaimSQLite, endClaimSQLite,
 	saveRecordSQLite, insertBlob, insertChunk, insertAttachment,
 }
+
+// severalSQLite lists those of them that insertMany may be given.
+var severalSQLite = []string{insertMessageSQLite, insertContentSQLite, insertKeySQLite}
 
 func (s *Store) prepareDelivery(ctx context.Context) error {
 	s.prepared.mu.Lock()
@@ -31,25 +34,31 @@ func (s *Store) prepareDelivery(ctx context.Context) error {
 	if s.prepared.stmts != nil {
 		return nil
 	}
-	stmts := make(map[string]*sql.Stmt, len(deliverySQLite))
-	for _, query := range deliverySQLite {
-		st, err := s.lite.PrepareContext(ctx, query)
-		if err != nil {
-			for _, st := range stmts {
-				st.Close()
+	var made []*sql.Stmt
+	var err error
+	prepare := func(db *sql.DB, query string) (st *sql.Stmt) {
+		if err == nil {
+			if st, err = db.PrepareContext(ctx, query); err == nil {
+				made = append(made, st)
 			}
-			return fmt.Errorf("store: prepare: %w", err)
 		}
-		stmts[query] = st
+		return st
 	}
-	contents, err := s.liteRead.PrepareContext(ctx, contentsSQLite)
+	stmts, several := make(map[string]*sql.Stmt, len(deliverySQLite)), make(map[string]*sql.Stmt, len(severalSQLite))
+	for _, query := range deliverySQLite {
+		stmts[query] = prepare(s.lite, query)
+	}
+	for _, insert := range severalSQLite {
+		several[insert] = prepare(s.lite, atOnce(insert))
+	}
+	contents := prepare(s.liteRead, contentsSQLite)
 	if err != nil {
-		for _, st := range stmts {
+		for _, st := range made {
 			st.Close()
 		}
 		return fmt.Errorf("store: prepare: %w", err)
 	}
-	s.prepared.stmts, s.prepared.contents = stmts, contents
+	s.prepared.stmts, s.prepared.several, s.prepared.contents = stmts, several, contents
 	return nil
 }
 
@@ -79,18 +88,18 @@ func atOnce(insert string) string {
 	return before + "VALUES " + row + strings.Repeat(", "+row, rowsAtOnce-1) + rest[end+1:]
 }
 
-// insertMany runs one of deliverySQLite, an INSERT of one row that is there atOnce, too, for n rows. It says how many were inserted.
+// insertMany runs one of severalSQLite for n rows, and says how many were inserted.
 func (s *Store) insertMany(ctx context.Context, tx *Tx, insert string, n int, args func(i int) []any) (inserted int, err error) {
 	for i := 0; i < n; {
-		query, rows := insert, 1
+		stmt, rows := s.prepared.stmts[insert], 1
 		if n-i >= rowsAtOnce {
-			query, rows = atOnce(insert), rowsAtOnce
+			stmt, rows = s.prepared.several[insert], rowsAtOnce
 		}
 		var all []any
 		for end := i + rows; i < end; i++ {
 			all = append(all, args(i)...)
 		}
-		res, err := tx.SQL.StmtContext(ctx, s.prepared.stmts[query]).ExecContext(ctx, all...)
+		res, err := tx.SQL.StmtContext(ctx, stmt).ExecContext(ctx, all...)
 		if err != nil {
 			return inserted, err
 		}

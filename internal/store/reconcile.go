@@ -61,7 +61,7 @@ const (
 
 // watchesPostgres is the statement, and its columns, for those outcomes that are to be watched. It comes behind the settling.
 func watchesPostgres(b *pgx.Batch, outcomes []outcome) {
-	cols := newColumns(0)
+	cols := newColumns(3, 0)
 	var versions, first []int64
 	var lost []bool
 	for i := range outcomes {
@@ -92,32 +92,13 @@ func (s *Store) Looks(ctx context.Context, token string, lease time.Duration, n 
 	var looks []Look
 	err := s.Write(ctx, func(ctx context.Context, tx *Tx) error {
 		looks = nil
-		var rows scanner
-		if tx.PG != nil {
-			r, err := tx.PG.Query(ctx, takeLookPostgres, token, lease.Microseconds(), n)
-			if err != nil {
-				return err
-			}
-			defer r.Close()
-			rows = r
-		} else {
-			r, err := tx.SQL.QueryContext(ctx, takeLookSQLite, token, lease.Microseconds(), n)
-			if err != nil {
-				return err
-			}
-			defer r.Close()
-			rows = r
-		}
-		for rows.Next() {
-			l := Look{Token: token}
-			var elapsed int64
-			if err := rows.Scan(&l.TenantID, &l.MessageID, &l.ProfileID, &l.Claim, &l.ProfileVersion, &l.Lost, &elapsed); err != nil {
-				return err
-			}
+		l := Look{Token: token}
+		var elapsed int64
+		dest := []any{&l.TenantID, &l.MessageID, &l.ProfileID, &l.Claim, &l.ProfileVersion, &l.Lost, &elapsed}
+		return tx.each(ctx, takeLookPostgres, takeLookSQLite, []any{token, lease.Microseconds(), n}, dest, func() {
 			l.Elapsed = time.Duration(elapsed) * time.Microsecond
 			looks = append(looks, l)
-		}
-		return rows.Err()
+		})
 	})
 	return looks, failed("looks", err)
 }

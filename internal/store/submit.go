@@ -141,7 +141,7 @@ type subRow struct {
 }
 
 func insertSubmissionsPostgres(ctx context.Context, tx pgx.Tx, subs []*Submission) error {
-	jobs := newColumns(len(subs))
+	jobs := newColumns(6, len(subs))
 	var rows []subRow
 	var sendAt []*int64
 	var total []int32
@@ -173,7 +173,7 @@ func insertSubmissionsPostgres(ctx context.Context, tx pgx.Tx, subs []*Submissio
 
 func queueMessages(b *pgx.Batch, rows []subRow) {
 	n := len(rows)
-	msgs, contents := newColumns(n), newColumns(n)
+	msgs, contents := newColumns(5, n), newColumns(7, n)
 	priority, externalIDs := make([]int16, n), make([]*string, n)
 	notBefore, expires, created := make([]int64, n), make([]int64, n), make([]int64, n)
 	for i, r := range rows {
@@ -211,17 +211,19 @@ func copyMessages(ctx context.Context, tx pgx.Tx, rows []subRow, now int64) erro
 }
 
 // columns gathers rows of text as the columns that unnest wants.
-type columns [8][]string
+type columns [][]string
 
-func newColumns(n int) *columns {
-	var c columns
+// newColumns has room for n rows.
+func newColumns(width, n int) columns {
+	c := make(columns, width)
 	for i := range c {
 		c[i] = make([]string, 0, n)
 	}
-	return &c
+	return c
 }
 
-func (c *columns) add(values ...string) {
+// add adds a row, a value for each column.
+func (c columns) add(values ...string) {
 	for i, v := range values {
 		c[i] = append(c[i], v)
 	}
