@@ -47,8 +47,8 @@ func (r *laneRun) send(ctx context.Context, c, following *store.Claimed) (handed
 	s := mail.Settle(v, c.Attempts+1, c.Recipients, ended, rand.Float64()) //nolint:gosec // jitter
 	if s.Hold || s.Pause {
 		r.trouble(v, s)
-	} else if r.profile.PauseCount > 0 {
-		r.recovered()
+	} else {
+		r.weigh(c.ID, v)
 	}
 	next := time.Time{}
 	if s.Status == mail.StatusDeferred {

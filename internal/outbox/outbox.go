@@ -6,7 +6,7 @@
 //	Submit     composes and stores a job, its messages and a wake-up in one commit (submit.go)
 //	queue      River carries the wake-up to a worker on some machine (queue.go)
 //	lane       the worker claims the profile's due messages and sends them over one kept connection (lane.go, claim.go,
-//	           handover.go)
+//	           handover.go); one that finds that the server fails every mail pauses the profile (breaker.go)
 //	journal    marks "committing" before, and outcomes after each hand-over, many in one commit (journal.go)
 //	reaper     finds what a dead process left, what has waited too long, and what is due without a wake-up (reaper.go)
 //	reconcile  looks for mails of uncertain outcome where the transport can do that (reconcile.go)
@@ -89,6 +89,7 @@ type Outbox struct {
 	accepted chan struct{} // closed when nothing of intake is committed any more
 	journal  *journal
 	kicks    kicks
+	breakers breakers
 
 	active   atomic.Int64 // lanes at work in this process
 	stopping chan struct{}
@@ -113,6 +114,7 @@ func New(st *store.Store, transports transport.Registry, cfg Config) (*Outbox, e
 	o.background, o.cancel = context.WithCancel(context.Background())
 	o.journal = newJournal(st, cfg.Logger)
 	o.kicks.init()
+	o.breakers.init()
 	o.leases.init()
 	var err error
 	if o.queue, err = newQueue(st, o.workLane, cfg); err != nil {
