@@ -59,7 +59,7 @@ func (r *laneRun) send(ctx context.Context, c, following *store.Claimed) (handed
 		Attempt: attemptDetail(v, next), Outcome: v.Outcome, Started: started, Ended: ended,
 	}
 	if s.Status == mail.StatusUncertain {
-		o.Watch = r.watch(r.profile.Transport, r.profile.Version, false, c.Recipients)
+		o.Watch = r.watch(r.profile.Transport, r.profile.Version, r.profile.ResendUncertain, false, c.Recipients)
 	}
 	r.journal.settle(o)
 	if v.Outcome != mail.OutcomeSent {

@@ -9,7 +9,8 @@
 //	           handover.go); one that finds that the server fails every mail pauses the profile (breaker.go)
 //	journal    marks "committing" before, and outcomes after each hand-over, many in one commit (journal.go)
 //	reaper     finds what a dead process left, what has waited too long, and what is due without a wake-up (reaper.go)
-//	reconcile  looks for mails of uncertain outcome where the transport can do that (reconcile.go)
+//	reconcile  looks for mails of uncertain outcome where the transport can do that (reconcile.go), and sends them again where
+//	           the profile says so (resend.go)
 //
 // The message rows are the truth. A wake-up that runs twice, late or on two machines finds nothing to claim; one that is
 // lost is made again by the reaper.
@@ -51,6 +52,9 @@ type Config struct {
 	// LostLook is when one of a worker that disappeared is looked for at last, before it counts as absent: 2 h. The worker may
 	// only be cut off from the database, and 35 MB on the slowest line that is tolerated take it an hour and a half.
 	LostLook time.Duration
+	// ResendAfter is how long a mail of uncertain outcome waits at least before it is sent again by itself, for profiles that
+	// want that: 5 min. One of a worker that disappeared waits for LostLook.
+	ResendAfter time.Duration
 }
 
 func (c Config) withDefaults() Config {
@@ -74,6 +78,7 @@ func (c Config) withDefaults() Config {
 		c.Looks = []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute}
 	}
 	def(&c.LostLook, 2*time.Hour)
+	def(&c.ResendAfter, 5*time.Minute)
 	return c
 }
 
@@ -136,9 +141,7 @@ func (o *Outbox) Start(ctx context.Context) error {
 	o.journal.start()
 	o.wg.Go(o.reap)
 	o.wg.Go(o.renew)
-	if o.finds() {
-		o.wg.Go(o.reconcile)
-	}
+	o.wg.Go(o.reconcile)
 	return nil
 }
 

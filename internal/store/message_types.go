@@ -17,8 +17,9 @@ type Message struct {
 	ExpiresAt  time.Time
 	Attempts   int
 	Recipients []mail.Recipient
-	Code       string // of the last verdict; of the profile's hold when held; empty when there is nothing to say
-	Delivery   string // "unknown" | "delivered" | "bounced" | "complained"
+	Code       string   // of the last verdict; of the profile's hold when held; empty when there is nothing to say
+	Delivery   string   // "unknown" | "delivered" | "bounced" | "complained"
+	Latest     *Attempt // nil: there was none yet
 
 	CreatedAt, UpdatedAt time.Time
 	SentAt               time.Time // zero: not sent
