@@ -134,6 +134,24 @@ type JobCounts struct {
 	Canceled int `json:"canceled" example:"2"`
 }
 
+// ResolvedJob is the answer to the resolving of a job's uncertain messages.
+type ResolvedJob struct {
+	// Resolved is how many messages this call settled.
+	Resolved int `json:"resolved" example:"4"`
+	// Skipped are those that were not sent again because another message brings their document by now. They stay uncertain.
+	Skipped []SkippedMessage `json:"skipped"`
+	// Job as it is now.
+	Job SendJob `json:"job"`
+}
+
+// SkippedMessage is a message that was left as it is.
+type SkippedMessage struct {
+	// ID of the message.
+	ID string `json:"id" example:"msg_01kbvf8q3d9x5t2m7n4c6w1e0z"`
+	// Problem is why, and what to do.
+	Problem *Trouble `json:"problem"`
+}
+
 // CanceledJob is the answer to the cancelling of a job.
 type CanceledJob struct {
 	// Canceled is how many messages this call stopped. Those that were sent or on their way keep their course.

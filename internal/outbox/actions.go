@@ -144,6 +144,13 @@ func (o *Outbox) act(ctx context.Context, tenantID, actor, messageID, action str
 			return err
 		}
 		if action == actionRetry {
+			erased, err := o.store.ErasedOf(ctx, tx, tenantID, messageID)
+			if err != nil {
+				return err
+			}
+			if erased {
+				return ErrErased
+			}
 			taken, err := o.store.DocumentsTaken(ctx, tx, tenantID, messageID, before.Recipients)
 			if err != nil {
 				return err

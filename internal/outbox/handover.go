@@ -116,6 +116,9 @@ func (r *laneRun) attempt(ctx context.Context, c *store.Claimed, marked *bool, c
 		if ctx.Err() != nil {
 			return mail.Verdict{Outcome: mail.OutcomeTemporary, Code: transport.CodeNotCommitted}
 		}
+		if errors.Is(err, mail.ErrErased) {
+			return mail.Verdict{Outcome: mail.OutcomePermanent, Code: CodeContentErased, Step: "render"}
+		}
 		r.log.Error("render", "message", c.ID, "error", err)
 		return mail.Verdict{Outcome: mail.OutcomeTemporary, Code: CodeContentUnavailable, Step: "render"}
 	}

@@ -41,6 +41,8 @@ const (
 	codeNotUncertain         = "not_uncertain"
 	codeDuplicateDocument    = "duplicate_document"
 	codeDocumentSentSince    = "document_sent_since"
+	codeContentErased        = "content_erased"
+	codeMessageNotFinished   = "message_not_finished"
 )
 
 // Codes of parameters of the query.
@@ -124,6 +126,10 @@ func refusalOf(err error) *refusal {
 		return refuseField("?cursor", codeCursorInvalid)
 	case errors.Is(err, outbox.ErrDocumentTaken):
 		return refuse(http.StatusConflict, codeDocumentSentSince)
+	case errors.Is(err, outbox.ErrErased):
+		return refuse(http.StatusConflict, codeContentErased)
+	case errors.Is(err, mail.ErrErased):
+		return refuse(http.StatusGone, codeContentErased)
 	case errors.Is(err, outbox.ErrStopping):
 		r := refuse(http.StatusServiceUnavailable, codeStopping)
 		r.retryAfter = 5 * time.Second
@@ -144,6 +150,8 @@ func stateCode(e *outbox.StateError) string {
 		return codeNotFailed
 	case "resolve":
 		return codeNotUncertain
+	case "erase":
+		return codeMessageNotFinished
 	}
 	return codeTooLateToCancel
 }
