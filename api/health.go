@@ -2,7 +2,7 @@ package api
 
 import "time"
 
-// ProfileHealth says how a sender profile is doing at a moment. It is cheap: ask for it as often as every second.
+// ProfileHealth says how a sender profile is doing at a moment. It asks nobody outside, so it may be asked for every few seconds.
 type ProfileHealth struct {
 	// ProfileID of the sender profile.
 	ProfileID string `json:"profile_id" example:"prf_01kbvf8q3d9x5t2m7n4c6w1e0z"`
@@ -78,7 +78,7 @@ type Waiting struct {
 	More bool `json:"more,omitempty"`
 	// Due is how many of them could go now.
 	Due int `json:"due" example:"637"`
-	// Deferred is how many of them were tried before.
+	// Deferred is how many of them were tried before and wait for their next time, at most 10,000.
 	Deferred int `json:"deferred" example:"3"`
 	// OldestSince is when the oldest of them was accepted.
 	OldestSince *time.Time `json:"oldest_since,omitempty" format:"date-time" example:"2026-11-23T07:59:00Z"`

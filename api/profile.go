@@ -43,7 +43,7 @@ type SenderProfile struct {
 	// Limited says that mails wait because a limit leaves no room now. They go by themselves: the profile stays ready. Absent when
 	// there is room.
 	Limited *Limited `json:"limited,omitempty"`
-	// Status is ready; held when it sends nothing until a person mends it; or paused when its server is out of reach and is tried
+	// Status is ready; held when it sends nothing until a person mends it; or paused when its server is out of reach or fails every mail, and is tried
 	// again by itself. While it is held or paused its mails wait and none is lost.
 	Status string `json:"status" enums:"ready,held,paused" example:"ready"`
 	// Problem is why it is held or paused, and what to do. Absent when ready.
