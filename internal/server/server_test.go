@@ -42,6 +42,8 @@ var scopes = map[string]store.Scope{
 
 	"POST /v1/send-jobs": store.ScopeSend, "GET /v1/send-jobs": store.ScopeRead, "GET /v1/send-jobs/:id": store.ScopeRead,
 	"GET /v1/send-jobs/:id/messages": store.ScopeRead, "POST /v1/send-jobs/:id/cancel": store.ScopeSend,
+	"POST /v1/send-jobs/:id/resolve": store.ScopeSend, "GET /v1/messages/:id/proof": store.ScopeRead, "DELETE /v1/messages/:id/content": store.ScopeManage,
+	"GET /v1/sender-profiles/:id/health": store.ScopeRead,
 
 	"GET /v1/audit-events": store.ScopeRead,
 
