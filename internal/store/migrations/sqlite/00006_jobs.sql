@@ -3,20 +3,20 @@
 -- job that nobody looks after: a single mail.
 ALTER TABLE send_jobs ADD COLUMN state text NOT NULL DEFAULT 'released'; -- draft | released | canceled | expired
 ALTER TABLE send_jobs ADD COLUMN gate text NOT NULL DEFAULT ''; -- why its messages wait: mail.Gate
-ALTER TABLE send_jobs ADD COLUMN gate_since bigint NOT NULL DEFAULT 0;
-ALTER TABLE send_jobs ADD COLUMN gate_until bigint NOT NULL DEFAULT 0;
+ALTER TABLE send_jobs ADD COLUMN gate_since integer NOT NULL DEFAULT 0;
+ALTER TABLE send_jobs ADD COLUMN gate_until integer NOT NULL DEFAULT 0;
 ALTER TABLE send_jobs ADD COLUMN gate_by text NOT NULL DEFAULT ''; -- API key id, where a person closed it
 ALTER TABLE send_jobs ADD COLUMN gate_note text NOT NULL DEFAULT '';
-ALTER TABLE send_jobs ADD COLUMN closed_since bigint NOT NULL DEFAULT 0; -- since when not all messages may go, for whatever reasons
+ALTER TABLE send_jobs ADD COLUMN closed_since integer NOT NULL DEFAULT 0; -- since when not all messages may go, for whatever reasons
 ALTER TABLE send_jobs ADD COLUMN canaries text NOT NULL DEFAULT ''; -- JSON array of message ids whose outcome is awaited before the others go
 ALTER TABLE send_jobs ADD COLUMN rules text NOT NULL DEFAULT '{}'; -- JSON of mail.JobRules
 ALTER TABLE send_jobs ADD COLUMN stop_after integer NOT NULL DEFAULT 0; -- of the rules, for who looks for jobs to stop
 ALTER TABLE send_jobs ADD COLUMN forgiven integer NOT NULL DEFAULT 0; -- failures that a person has seen when the job went on
-ALTER TABLE send_jobs ADD COLUMN version bigint NOT NULL DEFAULT 1;
-ALTER TABLE send_jobs ADD COLUMN expires_at bigint NOT NULL DEFAULT 0; -- when nobody releases it
+ALTER TABLE send_jobs ADD COLUMN version integer NOT NULL DEFAULT 1;
+ALTER TABLE send_jobs ADD COLUMN expires_at integer NOT NULL DEFAULT 0; -- when nobody releases it
 ALTER TABLE send_jobs ADD COLUMN warned boolean NOT NULL DEFAULT false;
-ALTER TABLE send_jobs ADD COLUMN finished_at bigint NOT NULL DEFAULT 0; -- nothing of it moves by itself any more
-ALTER TABLE send_jobs ADD COLUMN due_at bigint NOT NULL DEFAULT 0; -- when to look after it again; 0: never
+ALTER TABLE send_jobs ADD COLUMN finished_at integer NOT NULL DEFAULT 0; -- nothing of it moves by itself any more
+ALTER TABLE send_jobs ADD COLUMN due_at integer NOT NULL DEFAULT 0; -- when to look after it again; 0: never
 ALTER TABLE send_jobs ADD COLUMN draft text NOT NULL DEFAULT ''; -- JSON of what the caller asked for all messages, while it is a draft
 CREATE INDEX send_jobs_due ON send_jobs (due_at) WHERE due_at > 0;
 CREATE INDEX send_jobs_open ON send_jobs (sender_profile_id) WHERE due_at > 0;
