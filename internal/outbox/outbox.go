@@ -94,6 +94,7 @@ type Outbox struct {
 	journal  *journal
 	kicks    kicks
 	tender   tender
+	releases chan struct{} // has an element for each release under way, and no more room than there may be
 
 	active   atomic.Int64 // lanes at work in this process
 	stopping chan struct{}
@@ -114,6 +115,7 @@ func New(st *store.Store, transports transport.Registry, cfg Config) (*Outbox, e
 		intake:   make(chan *pending, 256),
 		accepted: make(chan struct{}),
 		stopping: make(chan struct{}),
+		releases: make(chan struct{}, maxReleases),
 	}
 	o.background, o.cancel = context.WithCancel(context.Background())
 	o.journal = newJournal(st, cfg.Logger)

@@ -13,6 +13,10 @@ import (
 // pageSize is how many messages of a draft are in memory at once.
 const pageSize = 1000
 
+// maxReleases is how many drafts this process releases at once. Each holds a page of messages, and a connection to the database while it looks up what
+// they refer to over others.
+const maxReleases = 2
+
 // Preparer looks up what the messages of a draft refer to, page by page, and gathers what is wrong with them.
 type Preparer interface {
 	// Prepare works out a page. It gives no items when something is wrong with one of them.
@@ -30,6 +34,14 @@ var ErrEmpty = errors.New("outbox: the draft has no messages")
 // by page, in as much memory as one page takes. prepare is called anew when the transaction has to be run again. A job that is released
 // already stays as it is. record gets the job as it is then; it may be nil.
 func (o *Outbox) Release(ctx context.Context, tenantID, actor, jobID string, prepare func() Preparer, record func(*store.Job) (*store.IdempotencyRecord, error)) (*store.Job, error) {
+	select {
+	case o.releases <- struct{}{}:
+		defer func() { <-o.releases }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-o.stopping:
+		return nil, ErrStopping
+	}
 	var queued int
 	job, err := o.changeJob(ctx, tenantID, jobID, func(c *jobChange) error {
 		queued = 0

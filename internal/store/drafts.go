@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/oklog/ulid/v2"
@@ -31,6 +32,16 @@ func NewIDs(prefix string, n int) []string {
 		ids[i] = prefix + "_" + strings.ToLower(id.String())
 	}
 	return ids
+}
+
+// IDTime is when an id was made.
+func IDTime(id string) time.Time {
+	_, unique, _ := strings.Cut(id, "_")
+	u, err := ulid.ParseStrict(strings.ToUpper(unique))
+	if err != nil {
+		return time.Time{}
+	}
+	return u.Timestamp().UTC()
 }
 
 const (
