@@ -74,7 +74,7 @@ func (s *Server) createDraft(c *gin.Context, id *idempotency, req *api.SendJobRe
 		}
 		return a, err
 	}
-	return answered(id, accept, func(record func(*store.Job) (*store.IdempotencyRecord, error)) (*store.Job, error) {
+	return recorded(id, accept, func(record func(*store.Job) (*store.IdempotencyRecord, error)) (*store.Job, error) {
 		d.Record = record
 		j, err := s.outbox.CreateDraft(w.ctx, d)
 		if errors.Is(err, store.ErrNotFound) { // the profile was deleted since it was looked up
@@ -84,8 +84,8 @@ func (s *Server) createDraft(c *gin.Context, id *idempotency, req *api.SendJobRe
 	})
 }
 
-// answered runs do, which makes something and may store the record of its answer with it. accept makes the answer.
-func answered[T any](id *idempotency, accept func(T) (*answer, error), do func(record func(T) (*store.IdempotencyRecord, error)) (T, error)) (*answer, error) {
+// recorded runs do, which makes something and may store the record of its answer with it. accept makes the answer.
+func recorded[T any](id *idempotency, accept func(T) (*answer, error), do func(record func(T) (*store.IdempotencyRecord, error)) (T, error)) (*answer, error) {
 	var a *answer
 	var record func(T) (*store.IdempotencyRecord, error)
 	if id != nil {
@@ -240,7 +240,7 @@ func (s *Server) appendDraftMessages(c *gin.Context) error {
 			}
 			return newAnswer(http.StatusCreated, out)
 		}
-		return answered(id, accept, func(record func(*store.Job) (*store.IdempotencyRecord, error)) (*store.Job, error) {
+		return recorded(id, accept, func(record func(*store.Job) (*store.IdempotencyRecord, error)) (*store.Job, error) {
 			j, err := s.outbox.AppendDraft(c.Request.Context(), tenantOf(c), job, drafts, record)
 			if errors.Is(err, outbox.ErrTooMany) {
 				return nil, refuseField("/messages", codeJobTooLarge, "max", strconv.Itoa(outbox.MaxMessages))

@@ -86,7 +86,7 @@ func (s *Server) retryFailedMessages(c *gin.Context) error {
 			return nil, err
 		}
 		accept := func(r *outbox.Retried) (*answer, error) { return newAnswer(http.StatusOK, retriedOf(r)) }
-		return answered(id, accept, func(record func(*outbox.Retried) (*store.IdempotencyRecord, error)) (*outbox.Retried, error) {
+		return recorded(id, accept, func(record func(*outbox.Retried) (*store.IdempotencyRecord, error)) (*outbox.Retried, error) {
 			return s.outbox.RetryFailed(c.Request.Context(), tenantOf(c), apiKey(c).ID, job, record)
 		})
 	})

@@ -38,7 +38,7 @@ func (s *Server) releaseSendJob(c *gin.Context) error {
 		}
 		accept := func(j *store.Job) (*answer, error) { return newAnswer(http.StatusOK, jobOf(language(c), j)) }
 		prepare := func() outbox.Preparer { return &releaser{s: s, c: c} }
-		return answered(id, accept, func(record func(*store.Job) (*store.IdempotencyRecord, error)) (*store.Job, error) {
+		return recorded(id, accept, func(record func(*store.Job) (*store.IdempotencyRecord, error)) (*store.Job, error) {
 			return s.outbox.Release(c.Request.Context(), tenantOf(c), apiKey(c).ID, job, prepare, record)
 		})
 	})
