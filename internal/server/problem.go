@@ -46,6 +46,8 @@ const (
 	codeJobOver              = "send_job_over"
 	codeJobFinished          = "send_job_finished"
 	codeDraftEmpty           = "draft_empty"
+	codeContentErased        = "content_erased"
+	codeMessageNotFinished   = "message_not_finished"
 )
 
 // Codes of parameters of the query.
@@ -134,6 +136,10 @@ func refusalOf(err error) *refusal {
 		return refuseField("?cursor", codeCursorInvalid)
 	case errors.Is(err, outbox.ErrDocumentTaken):
 		return refuse(http.StatusConflict, codeDocumentSentSince)
+	case errors.Is(err, outbox.ErrErased):
+		return refuse(http.StatusConflict, codeContentErased)
+	case errors.Is(err, mail.ErrErased):
+		return refuse(http.StatusGone, codeContentErased)
 	case errors.Is(err, outbox.ErrStopping):
 		r := refuse(http.StatusServiceUnavailable, codeStopping)
 		r.retryAfter = 5 * time.Second
@@ -154,6 +160,8 @@ func stateCode(e *outbox.StateError) string {
 		return codeNotFailed
 	case "resolve":
 		return codeNotUncertain
+	case "erase":
+		return codeMessageNotFinished
 	}
 	return codeTooLateToCancel
 }

@@ -276,3 +276,57 @@ func (s *Server) cancelSendJob(c *gin.Context) error {
 	}
 	return reply(c, http.StatusOK, api.CanceledJob{Canceled: n, Job: jobOf(language(c), j)})
 }
+
+// resolveSendJob settles the uncertain messages of a job.
+//
+//	@Summary		Resolve the uncertain messages of a send job
+//	@Description	A person who looked says of all that are uncertain at once that they arrived, or that they are to be sent (again, with the same Message-ID). One whose document another message has brought since is not sent again: it is skipped, named and stays uncertain. When the call breaks off, repeat it: what was resolved stays so.
+//	@ID				resolveSendJob
+//	@Tags			send-jobs
+//	@Accept			json
+//	@Produce		json
+//	@Param			id				path		string				true	"Id of the job."
+//	@Param			Idempotency-Key	header		string				false	"-"
+//	@Param			resolution		body		api.ResolveRequest	true	"What is to be."
+//	@Success		200				{object}	api.ResolvedJob
+//	@Failure		422				{object}	api.Problem
+//	@Router			/v1/send-jobs/{id}/resolve [post]
+func (s *Server) resolveSendJob(c *gin.Context) error {
+	jobID, err := pathID(c, "id")
+	if err != nil {
+		return err
+	}
+	return s.once(c, func(id *idempotency) (*answer, error) {
+		var req api.ResolveRequest
+		f, err := s.decode(c, &req, s.limits.Body)
+		if err != nil {
+			return nil, err
+		}
+		if err := f.err(); err != nil {
+			return nil, err
+		}
+		if err := id.about(c, req); err != nil {
+			return nil, err
+		}
+		if err := id.used(c); err != nil { // before anything is resolved
+			return nil, err
+		}
+		var a *answer
+		ctx, lang := c.Request.Context(), language(c)
+		err = s.outbox.ResolveJob(ctx, tenantOf(c), apiKey(c).ID, jobID, req.As, req.Note, func(r *outbox.JobResolution) (*store.IdempotencyRecord, error) {
+			j, err := s.store.Job(ctx, tenantOf(c), jobID)
+			if err != nil {
+				return nil, err
+			}
+			w := api.ResolvedJob{Resolved: r.Resolved, Skipped: len(r.Skipped), SkippedMessages: []api.SkippedMessage{}, Job: jobOf(lang, j)}
+			for _, skipped := range r.Skipped[:min(len(r.Skipped), maxListed)] {
+				w.SkippedMessages = append(w.SkippedMessages, api.SkippedMessage{ID: skipped, Problem: trouble(lang, codeDocumentSentSince, nil)})
+			}
+			if a, err = newAnswer(http.StatusOK, w); err != nil {
+				return nil, err
+			}
+			return id.record(a), nil
+		})
+		return a, err
+	})
+}

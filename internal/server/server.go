@@ -144,6 +144,7 @@ func (s *Server) routes() []route {
 		{get, "/v1/sender-profiles/:id", read, s.getProfile},
 		{patch, "/v1/sender-profiles/:id", manage, s.patchProfile},
 		{del, "/v1/sender-profiles/:id", manage, s.deleteProfile},
+		{get, "/v1/sender-profiles/:id/health", read, s.getProfileHealth},
 		{post, "/v1/sender-profiles/:id/check", manage, s.checkProfile},
 		{post, "/v1/sender-profiles/:id/test-message", send, s.sendTestMessage},
 		{post, "/v1/sender-profiles/:id/authorization", manage, s.beginAuthorization},
@@ -179,6 +180,8 @@ func (s *Server) routes() []route {
 		{get, "/v1/messages/:id", read, s.getMessage},
 		{get, "/v1/messages/:id/attempts", read, s.listAttempts},
 		{get, "/v1/messages/:id/raw", read, s.getRawMessage},
+		{get, "/v1/messages/:id/proof", read, s.getProof},
+		{del, "/v1/messages/:id/content", manage, s.eraseContent},
 		{post, "/v1/messages/:id/retry", send, s.retryMessage},
 		{post, "/v1/messages/:id/cancel", send, s.cancelMessage},
 		{post, "/v1/messages/:id/resolve", send, s.resolveMessage},
@@ -196,6 +199,7 @@ func (s *Server) routes() []route {
 		{post, "/v1/send-jobs/:id/resume", send, s.resumeSendJob},
 		{post, "/v1/send-jobs/:id/retry-failed", send, s.retryFailedMessages},
 		{post, "/v1/send-jobs/:id/cancel", send, s.cancelSendJob},
+		{post, "/v1/send-jobs/:id/resolve", send, s.resolveSendJob},
 
 		{get, "/v1/audit-events", read, s.listAuditEvents},
 
