@@ -86,7 +86,7 @@ func (s *Server) proofOf(ctx context.Context, lang, tenant, id string) (*api.Pro
 	p := &api.Proof{
 		Format: 1, Message: messageOf(lang, m), MessageIDHeader: content.MessageIDHeader, From: api.Address(content.From),
 		Attempts: make([]api.Attempt, len(attempts)), Decisions: make([]api.ProofDecision, len(events)),
-		Firm: api.ProofParty{ID: firm.ID, Name: firm.Name}, RequestedBy: api.ProofParty{ID: job.CreatedBy}, Job: jobSummary(job),
+		Firm: api.ProofParty{ID: firm.ID, Name: firm.Name}, RequestedBy: api.ProofParty{ID: job.CreatedBy}, Job: jobSummary(lang, job),
 	}
 	for i := range attempts {
 		p.Attempts[i] = attemptOf(lang, &attempts[i])
