@@ -83,9 +83,10 @@ type Job struct {
 	CreatedBy               string    // API key id
 	CreatedAt               time.Time
 
-	// Counts and Partial are filled by Store.Job alone.
+	// Counts, Partial and Pace are filled by Store.Job alone.
 	Counts  map[mail.Status]int // of its messages by status as Message.Status has it; statuses with none are absent
 	Partial int                 // of those sent: how many were refused for some of their recipients
+	Pace    Pace
 }
 
 // JobDetail is what the caller asked for the job as a whole.

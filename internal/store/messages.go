@@ -192,7 +192,9 @@ func (r *jobReadRow) job() (*Job, error) {
 }
 
 const countMessages = `SELECT CASE WHEN ` + isHeld + ` THEN 'held' ELSE m.status END AS status, count(*) AS n,
-	sum(CASE WHEN m.status = 'sent' AND m.code = ? THEN 1 ELSE 0 END) AS partial
+	sum(CASE WHEN m.status = 'sent' AND m.code = ? THEN 1 ELSE 0 END) AS partial,
+	sum(CASE WHEN m.sent_at >= ? THEN 1 ELSE 0 END) AS recent, min(CASE WHEN m.sent_at >= ? THEN m.sent_at END) AS since,
+	max(p.per_hour) AS per_hour, max(p.per_day) AS per_day
 FROM messages m JOIN sender_profiles p ON p.id = m.profile_id
 WHERE m.tenant_id = ? AND m.job_id = ? GROUP BY 1`
 
@@ -207,16 +209,22 @@ func (s *Store) Job(ctx context.Context, tenantID, id string) (*Job, error) {
 		return nil, err
 	}
 	var counts []struct {
-		Status     mail.Status
-		N, Partial int
+		Status             mail.Status
+		N, Partial, Recent int
+		Since              *int64
+		PerHour, PerDay    int
 	}
-	if err := s.ro.WithContext(ctx).Raw(countMessages, mail.CodePartlyRefused, tenantID, id).Scan(&counts).Error; err != nil {
+	now := Now()
+	lately := micros(now.Add(-paceWindow))
+	if err := s.ro.WithContext(ctx).Raw(countMessages, mail.CodePartlyRefused, lately, lately, tenantID, id).Scan(&counts).Error; err != nil {
 		return nil, failed("count messages", err)
 	}
+	j.Pace.At = now
 	j.Counts = make(map[mail.Status]int, len(counts))
 	for _, c := range counts {
 		j.Counts[c.Status] = c.N
 		j.Partial += c.Partial
+		j.Pace.add(c.Recent, fromOptional(c.Since), mail.Limits{PerHour: c.PerHour, PerDay: c.PerDay})
 	}
 	return j, nil
 }
