@@ -186,6 +186,9 @@ func (h *Hub[V]) poll(k Key, t *topic[V]) {
 		ctx, cancel := context.WithTimeout(h.ctx, patience)
 		state, err := h.read(ctx, k)
 		cancel()
+		if h.ctx.Err() != nil {
+			err = ErrStopped
+		}
 		changed := h.publish(k, t, state, err)
 		least := max(fastest, time.Since(began)*share*time.Duration(h.pollers()))
 		if pause = min(pause*3/2, calm); changed {

@@ -316,7 +316,7 @@ func TestStop(t *testing.T) {
 		synctest.Wait()
 		h.Stop()
 		for range 2 {
-			if err := <-got; !errors.Is(err, ErrStopped) && !errors.Is(err, context.Canceled) {
+			if err := <-got; !errors.Is(err, ErrStopped) {
 				t.Error(err)
 			}
 		}
