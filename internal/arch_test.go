@@ -53,7 +53,7 @@ var rules = map[string]rule{
 	"internal/transport/dial": {},
 	"internal/demo":           {ours: []string{"api", "pkg/client"}, others: []string{"golang.org/x/text", "github.com/schollz/progressbar", "github.com/emersion/go-smtp"}},
 	"internal/bench":          {ours: []string{anything}, others: []string{anything}},
-	"cmd/facteur":             {ours: []string{anything}, others: []string{"github.com/alecthomas/kong", "github.com/caarlos0/env", "golang.org/x/term"}},
+	"cmd/facteur":             {ours: []string{anything}, others: []string{"github.com/alecthomas/kong", "github.com/caarlos0/env", "github.com/schollz/progressbar", "golang.org/x/term"}},
 }
 
 var (

@@ -89,7 +89,7 @@ func TestReport(t *testing.T) {
 			h.must(http.StatusNotFound, h.theirs.read, "GET", path, nil)
 		}
 		h.must(http.StatusUnprocessableEntity, h.ours.read, "GET", path+"?format=xml", nil)
-		if a := h.must(http.StatusOK, h.ours.read, "HEAD", path, nil); a.Body.Len() != 0 {
+		if a := h.must(http.StatusOK, h.ours.read, "HEAD", path+"?format=csv", nil); a.Body.Len() != 0 {
 			h.Errorf("HEAD: %s", a.Body)
 		}
 	})
