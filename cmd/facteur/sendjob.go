@@ -104,7 +104,7 @@ func (b *jobBar) job(j api.SendJob) {
 	if b.bar == nil {
 		b.bar = progressbar.NewOptions(max(j.Total, 1),
 			progressbar.OptionSetWriter(b.w),
-			progressbar.OptionSetWidth(30),
+			progressbar.OptionSetWidth(20),
 			progressbar.OptionShowCount(),
 			progressbar.OptionSetPredictTime(false),
 			progressbar.OptionSetElapsedTime(false),
@@ -113,8 +113,9 @@ func (b *jobBar) job(j api.SendJob) {
 		)
 		fmt.Fprintf(b.w, "%s\n", jobTitle(j))
 	}
+	j.Partial = 0 // the line has little room; the end says it
 	b.bar.Describe(outcome(j) + pace(j))
-	_ = b.bar.Set(j.Done)
+	_ = b.bar.Set(j.Done + j.Counts.Uncertain)
 }
 
 func (b *jobBar) end() {
@@ -153,9 +154,9 @@ func pace(j api.SendJob) string {
 	if j.Over || j.Rate == 0 {
 		return ""
 	}
-	text := fmt.Sprintf(", %.1f a second", j.Rate)
+	text := fmt.Sprintf(", %.3g a second", j.Rate)
 	if j.EstimatedEnd != nil {
-		text += ", until about " + j.EstimatedEnd.Local().Format(time.TimeOnly)
+		text += " until " + j.EstimatedEnd.Local().Format(time.TimeOnly)
 	}
 	return text
 }

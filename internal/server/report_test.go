@@ -41,7 +41,10 @@ func TestReport(t *testing.T) {
 			h.Errorf("%d lines of %+v", len(doc.Lines), doc.Job)
 		}
 		numbers, canceled := map[string]bool{}, 0
-		for _, l := range doc.Lines {
+		for i, l := range doc.Lines {
+			if l.ExternalID != fmt.Sprintf("F;%d", i) {
+				h.Fatalf("line %d is %s: not in the order of the request", i, l.ExternalID)
+			}
 			numbers[l.Document.Number] = true
 			if l.Status == "canceled" {
 				canceled++
