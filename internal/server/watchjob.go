@@ -28,8 +28,9 @@ const (
 
 // shownJob is a job as every watcher of it is shown it, made once for all.
 type shownJob struct {
-	body []byte // api.SendJob
-	over bool
+	body  []byte // api.SendJob
+	event []byte // "progress" with it
+	over  bool
 }
 
 // readJob is what a watcher sees of a job: what jobOf shows.
@@ -41,7 +42,7 @@ func (s *Server) readJob(ctx context.Context, k watch.Key) (watch.State[*shownJo
 	}
 	w := jobOf(j)
 	body, err := json.Marshal(w)
-	return watch.State[*shownJob]{Value: &shownJob{body, w.Over}, Version: w.Version}, err
+	return watch.State[*shownJob]{Value: &shownJob{body, eventOf("progress", w.Version, body), w.Over}, Version: w.Version}, err
 }
 
 // versionOf is made from what is shown, so that it is the same in every process and nobody has to keep it. The rate and the end are
@@ -154,17 +155,19 @@ func (s *Server) watchSendJob(c *gin.Context) error {
 	for stream.err == nil {
 		if st.Version != known {
 			known = st.Version
-			stream.event("progress", known, st.Value.body)
+			stream.write(st.Value.event)
 		}
 		if st.Value.over {
-			stream.event("finished", known+endMark, st.Value.body)
+			stream.write(eventOf("finished", known+endMark, st.Value.body))
+		}
+		if stream.flush(); st.Value.over {
 			return nil
 		}
 		if st, err = s.nextState(ctx, w, st, known); errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 			if !s.stillAllowed(c) {
 				return nil
 			}
-			stream.comment()
+			stream.write([]byte(":\n\n"))
 		} else if err != nil {
 			return nil // the reader is gone, or the process ends: it goes on elsewhere
 		}
@@ -212,17 +215,17 @@ func openEvents(c *gin.Context, patience time.Duration) *eventStream {
 		w = inner.Unwrap() // gin's own Flush keeps errors to itself
 	}
 	e := &eventStream{w: c.Writer, control: http.NewResponseController(w), patience: patience}
-	e.write("retry: 2000\n\n")
+	e.write([]byte("retry: 2000\n\n"))
+	e.flush()
 	return e
 }
 
-func (e *eventStream) event(name, id string, data []byte) {
-	e.write("event: " + name + "\nid: " + id + "\ndata: " + string(data) + "\n\n")
+// eventOf is one event. Its data is JSON, which has no line breaks.
+func eventOf(name, id string, data []byte) []byte {
+	return []byte("event: " + name + "\nid: " + id + "\ndata: " + string(data) + "\n\n")
 }
 
-func (e *eventStream) comment() { e.write(":\n\n") }
-
-func (e *eventStream) write(s string) {
+func (e *eventStream) write(b []byte) {
 	if e.err != nil {
 		return
 	}
@@ -231,7 +234,12 @@ func (e *eventStream) write(s string) {
 		e.err = err
 		return
 	}
-	if _, e.err = io.WriteString(e.w, s); e.err == nil {
+	_, e.err = e.w.Write(b)
+}
+
+// flush sends what was written.
+func (e *eventStream) flush() {
+	if e.err == nil {
 		e.err = e.control.Flush()
 	}
 }

@@ -1,8 +1,9 @@
 // Package watch lets many readers follow a few things that change in a database, at the price of one.
 //
-// A thing that somebody watches has one poller, which all of its watchers share. A poller reads at most twice a second, and all
-// pollers together are at most about a twentieth of the time in a read, however many there are and however long one takes;
-// what does not change is read less often. A thing that nobody watches is not read.
+// A thing that somebody watches has one poller, which all of its watchers share. A poller reads at most twice a second; all pollers
+// together are at most about a twentieth of the time in a read, however many there are and however long one takes, and bring at
+// most about a thousand news a second to the watchers; what does not change is read less often. A thing that nobody watches is
+// not read.
 //
 // A watcher gets the latest value and never a queue of them: one that is slow skips what came meanwhile, and one that is gone
 // leaves nothing behind. No watcher is shown a value that is older than one it knows.
@@ -24,6 +25,8 @@ const (
 	calm = 2 * time.Second
 	// share is the part of the time that all pollers together may be in a read: 1/20.
 	share = 20
+	// delivery is how much longer each watcher makes the time between two reads at least. To tell one watcher costs some 50 µs.
+	delivery = time.Millisecond
 	// patience is how long a read may take.
 	patience = 30 * time.Second
 )
@@ -59,6 +62,7 @@ type Hub[V any] struct {
 	mu      sync.Mutex
 	topics  map[Key]*topic[V]
 	tenants map[string]int // watchers
+	all     int            // watchers
 }
 
 // topic is a thing that is watched. The hub's lock guards it; state, reads and gone are written by the poller alone.
@@ -116,6 +120,7 @@ func (h *Hub[V]) Watch(k Key) (*Watcher[V], error) {
 		h.wg.Go(func() { h.poll(k, t) })
 	}
 	h.tenants[k.Tenant]++
+	h.all++
 	t.watchers++
 	select {
 	case t.joined <- struct{}{}:
@@ -133,6 +138,7 @@ func (w *Watcher[V]) Close() {
 	w.h.mu.Lock()
 	defer w.h.mu.Unlock()
 	w.t.watchers--
+	w.h.all--
 	if w.h.tenants[w.k.Tenant]--; w.h.tenants[w.k.Tenant] == 0 {
 		delete(w.h.tenants, w.k.Tenant)
 	}
@@ -190,7 +196,7 @@ func (h *Hub[V]) poll(k Key, t *topic[V]) {
 			err = ErrStopped
 		}
 		changed := h.publish(k, t, state, err)
-		least := max(fastest, time.Since(began)*share*time.Duration(h.pollers()))
+		least := h.pause(time.Since(began))
 		if pause = min(pause*3/2, calm); changed {
 			pause = fastest
 		}
@@ -200,10 +206,11 @@ func (h *Hub[V]) poll(k Key, t *topic[V]) {
 	}
 }
 
-func (h *Hub[V]) pollers() int {
+// pause is the shortest time from the beginning of a read that took so long to the next.
+func (h *Hub[V]) pause(took time.Duration) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.topics)
+	return max(fastest, took*share*time.Duration(len(h.topics)), delivery*time.Duration(h.all))
 }
 
 // begin says whether another read is wanted. When nobody watches any more, the topic is gone.

@@ -77,7 +77,7 @@ func TestThousandWatchersShareOnePoller(t *testing.T) {
 			s.value.Add(1)
 		}
 		wg.Wait()
-		if n := s.reads.Load(); n > 22 {
+		if n := s.reads.Load(); n > 12 { // once a second: each time a thousand are told
 			t.Errorf("%d reads in ten seconds", n)
 		}
 		h.Stop()
