@@ -294,7 +294,7 @@ func TestWatchersOfATenantAreBounded(t *testing.T) {
 		if _, err := h.Watch(job); !errors.Is(err, ErrTooMany) {
 			t.Errorf("the third: %v", err)
 		}
-		watched(t, h, Key{"tnt_2", "job_1"})
+		watched(t, h, Key{"tnt_2", "job_1", "fr"})
 		a.Close()
 		watched(t, h, job)
 		h.Stop()
