@@ -156,9 +156,10 @@ func TestNobodyWatches(t *testing.T) {
 		time.Sleep(calm)
 		n := s.reads.Load()
 		time.Sleep(time.Hour)
-		if s.reads.Load() != n || len(h.topics) != 0 || len(h.tenants) != 0 {
+		if h.mu.Lock(); s.reads.Load() != n || len(h.topics) != 0 || len(h.tenants) != 0 || h.all != 0 {
 			t.Errorf("%d reads more, topics %v, tenants %v", s.reads.Load()-n, h.topics, h.tenants)
 		}
+		h.mu.Unlock()
 		// The poller is gone: were it not, the bubble would not end.
 	})
 }
@@ -261,9 +262,11 @@ func TestErrors(t *testing.T) {
 				w.Close()
 			}
 		}
+		h.mu.Lock()
 		if n := s.reads.Load(); n != 3 || len(h.topics) != 0 {
 			t.Errorf("%d reads, topics %v", n, h.topics)
 		}
+		h.mu.Unlock()
 		s.failing(nil)
 		w := watched(t, h, job)
 		st, err := w.First(t.Context(), "x")
