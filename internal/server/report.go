@@ -8,13 +8,11 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	_ "time/tzdata" // Windows has no time zones of its own
 
 	"github.com/gin-gonic/gin"
 
 	"github.com/winprest/facteur/api"
 	"github.com/winprest/facteur/internal/mail"
-	"github.com/winprest/facteur/internal/server/texts"
 	"github.com/winprest/facteur/internal/store"
 )
 
@@ -133,7 +131,7 @@ type reportDocument struct {
 }
 
 func (d *reportDocument) begin() error {
-	head, err := json.Marshal(api.SendJobReport{GeneratedAt: d.at.UTC().Truncate(time.Second), Job: jobOf(d.job), Lines: []api.ReportLine{}})
+	head, err := json.Marshal(api.SendJobReport{GeneratedAt: d.at.UTC().Truncate(time.Second), Job: jobOf(d.lang, d.job), Lines: []api.ReportLine{}})
 	if err != nil {
 		return err
 	}
@@ -165,7 +163,7 @@ func reportLine(lang string, m *store.Reported) api.ReportLine {
 	w := messageOf(lang, m.Message)
 	l := api.ReportLine{
 		ID: w.ID, ExternalID: w.ExternalID, Document: w.Document, Client: w.Client, Recipients: w.Recipients, Status: w.Status, Time: w.UpdatedAt,
-		Evidence: evidenceOf(lang, m.Last), Attempts: w.Attempts, MessageID: m.MessageIDHeader,
+		Evidence: evidenceOf(lang, m.Latest), Attempts: w.Attempts, MessageID: m.MessageIDHeader,
 	}
 	if w.SentAt != nil {
 		l.Time = *w.SentAt
@@ -183,11 +181,7 @@ func evidenceOf(lang string, a *store.Attempt) string {
 	}
 	d := &a.Detail
 	if a.Outcome == mail.OutcomeUncertain {
-		key := "no_answer"
-		if d.Code == mail.CodeWorkerLost {
-			key = "interrupted"
-		}
-		return withDetail(texts.Word(lang, "evidence", key), d.Evidence)
+		return evidenceText(lang, a)
 	}
 	said := []string{replyText(d.Reply)}
 	for i, r := range d.Recipients {
@@ -207,13 +201,6 @@ func evidenceOf(lang string, a *store.Attempt) string {
 		said = said[1:]
 	}
 	return strings.Join(said, "; ")
-}
-
-func withDetail(words, detail string) string {
-	if detail == "" {
-		return words
-	}
-	return words + " (" + detail + ")"
 }
 
 // replyText is a reply as it stands on the wire: "550 5.1.1 no such user".
