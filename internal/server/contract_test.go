@@ -325,7 +325,6 @@ func (w *contractWorld) jobs() {
 	version := w.get("/v1/send-jobs/"+job).text(w, "version")
 	w.get("/v1/send-jobs/" + job + "?wait=10ms&since=" + version)
 	w.post(200, "/v1/send-jobs/"+job+"/cancel", nil)
-	w.get("/v1/send-jobs/" + job)
 	version = w.get("/v1/send-jobs/"+job).text(w, "version")
 	if again := w.get("/v1/send-jobs/" + job + "?wait=60s&since=old"); again.text(w, "version") != version {
 		w.Errorf("version %s, and waited for: %s", version, again.body)
