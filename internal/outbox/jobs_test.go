@@ -130,22 +130,28 @@ func TestCancelInTheMiddle(t *testing.T) {
 // What was being handed over when its job was stopped, and comes back, waits or is canceled with the others.
 func TestWhatComesBackFollowsItsJob(t *testing.T) {
 	pgtest.Both(t, func(t *testing.T, url string) {
-		for stop, want := range map[string]mail.Status{"pause": mail.StatusPaused, "cancel": mail.StatusCanceled} {
-			h, far := newHouse(t, url), newFarEnd()
-			const lanes = 3
-			arrived, answer := make(chan struct{}, lanes), make(chan struct{})
-			far.answer = func(*mail.Rendered) mail.Verdict {
-				arrived <- struct{}{}
-				<-answer
-				return mail.Verdict{Outcome: mail.OutcomeTemporary, Code: "try_later"}
+		h, far := newHouse(t, url), newFarEnd()
+		const lanes = 3
+		arrived, answer := make(chan struct{}, 100), make(chan struct{}, 100)
+		far.answer = func(*mail.Rendered) mail.Verdict {
+			arrived <- struct{}{}
+			<-answer
+			return mail.Verdict{Outcome: mail.OutcomeTemporary, Code: "try_later"}
+		}
+		t.Cleanup(func() { close(answer) }) // before the engine stops, also when something failed
+		o := h.engine(far, outbox.Config{})
+		t.Cleanup(func() {
+			for range lanes {
+				answer <- struct{}{}
 			}
-			o := h.engine(far, outbox.Config{})
+		})
+		for _, stop := range []mail.Status{mail.StatusPaused, mail.StatusCanceled} {
 			r := h.submit(o, h.profile(lanes), outbox.PurposeBatch, 20)
 			for range lanes {
 				<-arrived
 			}
 			var err error
-			if stop == "pause" {
+			if stop == mail.StatusPaused {
 				err = o.PauseJob(t.Context(), h.tenant.ID, "key_test", r.JobID, "")
 			} else {
 				_, err = o.CancelJob(t.Context(), h.tenant.ID, "key_test", r.JobID)
@@ -153,9 +159,11 @@ func TestWhatComesBackFollowsItsJob(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			h.await(r.JobID, map[mail.Status]int{mail.StatusSending: lanes, want: 20 - lanes})
-			close(answer)
-			h.await(r.JobID, map[mail.Status]int{want: 20})
+			h.await(r.JobID, map[mail.Status]int{mail.StatusSending: lanes, stop: 20 - lanes})
+			for range lanes {
+				answer <- struct{}{}
+			}
+			h.await(r.JobID, map[mail.Status]int{stop: 20})
 		}
 	})
 }
@@ -175,6 +183,25 @@ func TestCanary(t *testing.T) {
 		o := h.engine(far, outbox.Config{})
 		sent, refused := mail.Verdict{Outcome: mail.OutcomeSent}, mail.Verdict{Outcome: mail.OutcomePermanent, Code: "content_refused"}
 
+		// drain answers who has asked already, until all of the job is sent.
+		drain := func(jobID string) {
+			h.t.Helper()
+			done := make(chan struct{})
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				for {
+					select {
+					case answers <- sent:
+					case <-done:
+						return
+					}
+				}
+			})
+			h.await(jobID, map[mail.Status]int{mail.StatusSent: n})
+			close(done)
+			wg.Wait()
+		}
+
 		good := h.submitWith(o, h.submission(h.profile(4), outbox.PurposeBatch, n), mail.JobRules{Canary: 3})
 		if good.Gate != mail.GateCanary {
 			t.Errorf("gate %q", good.Gate)
@@ -183,8 +210,7 @@ func TestCanary(t *testing.T) {
 		answers <- sent
 		h.await(good.JobID, map[mail.Status]int{mail.StatusSent: 2, mail.StatusSending: 1, mail.StatusPaused: n - 3})
 		open.Store(true)
-		answers <- sent
-		h.await(good.JobID, map[mail.Status]int{mail.StatusSent: n})
+		drain(good.JobID)
 		open.Store(false)
 
 		bad := h.submitWith(o, h.submission(h.profile(4), outbox.PurposeBatch, n), mail.JobRules{Canary: 3})
@@ -217,8 +243,7 @@ func TestCanary(t *testing.T) {
 			t.Errorf("gate %s, counts %v", j.Gate.Code, j.Counts)
 		}
 		open.Store(true)
-		answers <- sent
-		h.await(between.JobID, map[mail.Status]int{mail.StatusSent: n})
+		drain(between.JobID)
 		if far.duplicates() != 0 {
 			t.Errorf("%d twice", far.duplicates())
 		}
