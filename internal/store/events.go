@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -75,7 +76,6 @@ type EventData struct {
 	Recipient     string            `json:"recipient,omitempty"` // of a delivery event that is about one of several
 	Counts        map[string]int    `json:"counts,omitempty"`    // of a job: messages by status
 	ExpiresAt     time.Time         `json:"expires_at,omitzero"`
-	CreatedBy     string            `json:"created_by,omitempty"` // of a job: an API key's id
 }
 
 const (
@@ -356,4 +356,26 @@ func (a audience) add(r audienceRow) error {
 		a[r.TenantID][t] = true
 	}
 	return nil
+}
+
+// typesOf are the types that an endpoint's filter and a contact's kinds ask for; an empty filter is no filter.
+func typesOf(events, kinds string) (types []EventType, err error) {
+	if events != "" {
+		if err := json.Unmarshal([]byte(events), &types); err != nil {
+			return nil, fmt.Errorf("store: filter of an endpoint: %w", err)
+		}
+		if len(types) == 0 {
+			types = EventTypes
+		}
+	}
+	if kinds != "" {
+		var list []NoticeKind
+		if err := json.Unmarshal([]byte(kinds), &list); err != nil {
+			return nil, fmt.Errorf("store: kinds of notices: %w", err)
+		}
+		for _, k := range list {
+			types = append(types, noticeTypes[k]...)
+		}
+	}
+	return types, nil
 }
