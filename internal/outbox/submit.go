@@ -77,7 +77,7 @@ func (o *Outbox) Submit(ctx context.Context, s *Submission) (*Receipt, error) {
 			composers[item.Template] = c
 		}
 		item.Draft.MessageID = store.NewID("msg")
-		item.Draft.Automatic = s.Purpose == PurposeBatch
+		item.Draft.Automatic = item.Draft.Automatic || s.Purpose == PurposeBatch
 		content, recipients, ps := c.Compose(item.Draft, now)
 		if len(ps) > 0 {
 			problems.Under("/"+strconv.Itoa(i), ps)
