@@ -202,7 +202,7 @@ func codeOf(err error) string {
 		return CodeAddressNotAllowed
 	case errors.Is(err, errInsecure):
 		return CodeURLInsecure
-	case errors.As(err, &cert), errors.As(err, &unknown), errors.As(err, &name), errors.As(err, &record), errors.As(err, &alert):
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &cert), errors.As(err, &unknown), errors.As(err, &name), errors.As(err, &record), errors.As(err, &alert):
 		return CodeTLSFailed
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():
 		return CodeTimeout

@@ -80,6 +80,7 @@ func (e *Engine) writeNotice(n *store.Notice) (queued bool, err error) {
 	case errors.Is(err, store.ErrKeyUsed):
 		return true, nil
 	case errors.As(err, &wrong):
+		e.log.Error("a notice does not compose", "notice", n.ID, "error", err)
 		return false, nil
 	}
 	return err == nil, err
@@ -95,6 +96,7 @@ func NoticeText(lang string, e *store.Event) (subject, text string) {
 	if name == "" {
 		name = e.Subject
 	}
+	name = strings.NewReplacer("{", "(", "}", ")").Replace(name) // no {REMINDER} of a profile's name
 	why := ""
 	if e.Data.Code != "" {
 		title, detail := texts.Lookup(lang, e.Data.Code, e.Data.Params)
