@@ -39,8 +39,8 @@ var rules = map[string]rule{
 	"internal/store":                   {ours: []string{"internal/mail"}, others: databases},
 	"internal/store/storetest":         {ours: []string{"internal/mail", "internal/store"}, others: databases},
 	// consent is the way between a browser, Google and a stored grant; it knows neither HTTP pages nor the engine.
-	"internal/consent":          {ours: []string{"internal/mail", "internal/transport", "internal/store"}, others: []string{"golang.org/x/oauth2"}},
-	"internal/outbox":           {ours: []string{"internal/mail", "internal/transport", "internal/store"}, others: slices.Concat(queue, databases)},
+	"internal/consent": {ours: []string{"internal/mail", "internal/transport", "internal/store"}, others: []string{"golang.org/x/oauth2"}},
+	"internal/outbox":  {ours: []string{"internal/mail", "internal/transport", "internal/store"}, others: slices.Concat(queue, databases)},
 	// notify tells a tenant's programs and people what happened; it lives beside the engine, so that no receiver is in the way of mail.
 	"internal/notify":           {ours: []string{"api", "internal/mail", "internal/store", "internal/outbox", "internal/transport/dial", "internal/server/texts"}},
 	"internal/server":           {ours: []string{"api", "internal/mail", "internal/transport", "internal/store", "internal/outbox", "internal/consent", "internal/notify", "internal/server/docs", "internal/server/texts"}, others: []string{"github.com/gin-gonic/gin", "github.com/go-playground", "golang.org/x/text", "github.com/prometheus/client_golang"}},

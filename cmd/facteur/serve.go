@@ -113,7 +113,7 @@ func (a *app) start(o options) (_ *service, err error) {
 			Handler: server.New(server.Config{
 				Store: s.store, Outbox: s.outbox, Transports: transports, Consent: s.consent, Logger: s.log, Production: a.config.Env == production,
 				PlainWebhooks: len(a.config.AllowNetworks) > 0,
-				Limits: server.Limits{SendBody: a.config.MaxSendBody, Attachment: a.config.MaxAttachment, Buffered: a.config.MaxBuffered},
+				Limits:        server.Limits{SendBody: a.config.MaxSendBody, Attachment: a.config.MaxAttachment, Buffered: a.config.MaxBuffered},
 			}),
 			ReadHeaderTimeout: 10 * time.Second,
 			IdleTimeout:       2 * time.Minute,
