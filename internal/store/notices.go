@@ -8,6 +8,8 @@ import (
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
+
+	"github.com/winprest/facteur/internal/mail"
 )
 
 // NoticeKind is what a person wants to be told by mail.
@@ -132,7 +134,10 @@ func addNotice(tx *gorm.DB, n *NoticeSettings, e *Event, now time.Time) error {
 }
 
 func (n *NoticeSettings) wants(e *Event) bool {
-	if e.Type == EventJobCompleted && e.Data.Counts["failed"]+e.Data.Counts["uncertain"] == 0 {
+	switch {
+	case e.Type == EventJobCompleted && e.Data.Counts["failed"]+e.Data.Counts["uncertain"] == 0:
+		return false
+	case e.Type == EventJobPaused && e.Data.Code == string(mail.GatePaused): // somebody did it, and knows
 		return false
 	}
 	for _, k := range n.Kinds {
