@@ -46,6 +46,15 @@ var scopes = map[string]store.Scope{
 	"PUT /v1/send-jobs/:id/messages/:message": store.ScopeSend, "DELETE /v1/send-jobs/:id/messages/:message": store.ScopeSend,
 	"POST /v1/send-jobs/:id/release": store.ScopeSend, "POST /v1/send-jobs/:id/pause": store.ScopeSend,
 	"POST /v1/send-jobs/:id/resume": store.ScopeSend, "POST /v1/send-jobs/:id/retry-failed": store.ScopeSend,
+	"POST /v1/send-jobs/:id/resolve": store.ScopeSend, "GET /v1/messages/:id/proof": store.ScopeRead, "DELETE /v1/messages/:id/content": store.ScopeManage,
+	"GET /v1/sender-profiles/:id/health": store.ScopeRead,
+
+	"POST /v1/webhook-endpoints": store.ScopeManage, "GET /v1/webhook-endpoints": store.ScopeRead, "GET /v1/webhook-endpoints/:id": store.ScopeRead,
+	"PATCH /v1/webhook-endpoints/:id": store.ScopeManage, "DELETE /v1/webhook-endpoints/:id": store.ScopeManage,
+	"POST /v1/webhook-endpoints/:id/rotate-secret": store.ScopeManage, "POST /v1/webhook-endpoints/:id/test": store.ScopeManage,
+	"GET /v1/webhook-endpoints/:id/deliveries": store.ScopeRead, "POST /v1/webhook-endpoints/:id/deliveries/:delivery/replay": store.ScopeManage,
+	"POST /v1/webhook-endpoints/:id/replay-failed": store.ScopeManage,
+	"GET /v1/notice-settings":                      store.ScopeRead, "PUT /v1/notice-settings": store.ScopeManage, "DELETE /v1/notice-settings": store.ScopeManage,
 
 	"GET /v1/audit-events": store.ScopeRead,
 

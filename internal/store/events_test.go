@@ -16,7 +16,7 @@ func events(t testing.TB, s *store.Store, tenant string) []store.Event {
 	t.Helper()
 	var out []store.Event
 	err := s.Write(context.Background(), func(ctx context.Context, tx *store.Tx) error {
-		const query = `SELECT type, subject, data FROM events WHERE tenant_id = $1 ORDER BY id`
+		const query = `SELECT type, subject, data FROM events WHERE tenant_id = $1 ORDER BY at, id`
 		var r struct {
 			Next func() bool
 			Scan func(...any) error
