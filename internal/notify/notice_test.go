@@ -171,7 +171,7 @@ func TestDeadReceiver(t *testing.T) {
 		healthy := newReceiver(w, false)
 		dead, alive := w.profile(w.tenant()), w.profile(w.tenant())
 		blocked := w.endpoint(dead.TenantID, w.receiver.url)
-		good := w.endpoint(alive.TenantID, healthy.url, store.EventMessageSent)
+		good := w.endpoint(alive.TenantID, healthy.url, store.EventMessageSent, store.EventJobCompleted)
 		box := w.startOutbox()
 		e := w.engine(func(c *Config) { c.Now = time.Now })
 		e.Start()
@@ -192,11 +192,23 @@ func TestDeadReceiver(t *testing.T) {
 		deadline := time.After(time.Minute)
 		tick := time.NewTicker(10 * time.Millisecond)
 		defer tick.Stop()
-		for w.sandbox.Count() < 2*mails || len(w.deliveries(good, store.DeliveryDelivered)) < mails {
+		for w.sandbox.Count() < 2*mails || len(w.deliveries(good, store.DeliveryDelivered)) < mails+1 {
 			select {
 			case <-tick.C:
 			case <-deadline:
-				w.Fatalf("%d mails of %d sent, %d events of %d delivered", w.sandbox.Count(), 2*mails, len(w.deliveries(good, store.DeliveryDelivered)), mails)
+				w.Fatalf("%d mails of %d sent, %d events of %d delivered", w.sandbox.Count(), 2*mails, len(w.deliveries(good, store.DeliveryDelivered)), mails+1)
+			}
+		}
+		for _, d := range w.deliveries(good, "") {
+			switch e := d.Event; e.Type {
+			case store.EventMessageSent:
+				if e.Data.JobID == "" || e.Data.ProfileID != alive.ID || e.Data.Status != "sent" || e.Data.Attempts != 1 {
+					w.Errorf("a sent mail: %+v", e)
+				}
+			case store.EventJobCompleted:
+				if e.Data.Counts["sent"] != mails {
+					w.Errorf("the job: %+v", e)
+				}
 			}
 		}
 		if n := len(w.deliveries(blocked, store.DeliveryDelivered)); n != 0 {
