@@ -137,6 +137,10 @@ type Links struct {
 	Job string `json:"job,omitempty"`
 	// Messages lists the messages of a job.
 	Messages string `json:"messages,omitempty"`
+	// Events is the stream of a job's progress.
+	Events string `json:"events,omitempty"`
+	// Report is what became of every message of a job.
+	Report string `json:"report,omitempty"`
 	// Attempts lists the attempts of a message.
 	Attempts string `json:"attempts,omitempty"`
 	// Raw is the mail as it is sent.

@@ -235,6 +235,15 @@ type SendJob struct {
 	Partial int `json:"partial" example:"2"`
 	// Finished says that all are done.
 	Finished bool `json:"finished"`
+	// Over says that nothing of the job moves by itself any more: every message is done, or is uncertain and waits for a person.
+	Over bool `json:"over"`
+	// Rate is how many messages were sent a second, over the last minute. It is absent when too few were to tell.
+	Rate float64 `json:"rate,omitempty" example:"12.5"`
+	// EstimatedEnd is when the messages that are queued or being sent will have been tried, at this rate. Deferred ones may come later. It
+	// is absent when nobody can say: nothing was sent lately, or a limit of the sender profile may come in between.
+	EstimatedEnd *time.Time `json:"estimated_end,omitempty" format:"date-time" example:"2026-11-23T08:01:05Z"`
+	// Version changes whenever anything else here does, except for rate and estimated_end. Compare it, and read nothing into it.
+	Version string `json:"version" example:"5f2c9a1b7d3e4f60"`
 }
 
 // JobCounts are numbers of messages by status.

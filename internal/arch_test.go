@@ -43,8 +43,10 @@ var rules = map[string]rule{
 	"internal/consent": {ours: []string{"internal/mail", "internal/transport", "internal/store"}, others: []string{"golang.org/x/oauth2"}},
 	"internal/outbox":  {ours: []string{"internal/mail", "internal/transport", "internal/store"}, others: slices.Concat(queue, databases)},
 	// notify tells a tenant's programs and people what happened; it lives beside the engine, so that no receiver is in the way of mail.
-	"internal/notify":           {ours: []string{"api", "internal/mail", "internal/store", "internal/outbox", "internal/transport/dial", "internal/server/texts"}},
-	"internal/server":           {ours: []string{"api", "internal/mail", "internal/transport", "internal/store", "internal/outbox", "internal/consent", "internal/notify", "internal/server/docs", "internal/server/texts"}, others: []string{"github.com/gin-gonic/gin", "github.com/go-playground", "golang.org/x/text", "github.com/prometheus/client_golang"}},
+	"internal/notify": {ours: []string{"api", "internal/mail", "internal/store", "internal/outbox", "internal/transport/dial", "internal/server/texts"}},
+	"internal/server": {ours: []string{"api", "internal/mail", "internal/transport", "internal/store", "internal/outbox", "internal/consent", "internal/notify", "internal/watch", "internal/server/docs", "internal/server/texts"}, others: []string{"github.com/gin-gonic/gin", "github.com/go-playground", "golang.org/x/text", "github.com/prometheus/client_golang"}},
+	// watch is how any number of callers follow a send job at the price of one; it knows neither jobs nor HTTP.
+	"internal/watch":            {},
 	"internal/server/texts":     {ours: []string{"internal/mail"}, others: []string{"golang.org/x/text"}},
 	"internal/server/docs":      {others: []string{"github.com/gin-gonic/gin"}},
 	"internal/openapi":          {others: []string{"github.com/swaggo/swag", "github.com/getkin/kin-openapi", "github.com/goccy/go-yaml"}},
@@ -54,7 +56,7 @@ var rules = map[string]rule{
 	"internal/transport/dial": {},
 	"internal/demo":           {ours: []string{"api", "pkg/client"}, others: []string{"golang.org/x/text", "github.com/schollz/progressbar", "github.com/emersion/go-smtp"}},
 	"internal/bench":          {ours: []string{anything}, others: []string{anything}},
-	"cmd/facteur":             {ours: []string{anything}, others: []string{"github.com/alecthomas/kong", "github.com/caarlos0/env", "golang.org/x/term"}},
+	"cmd/facteur":             {ours: []string{anything}, others: []string{"github.com/alecthomas/kong", "github.com/caarlos0/env", "github.com/schollz/progressbar", "golang.org/x/term"}},
 }
 
 var (

@@ -323,8 +323,20 @@ func (w *contractWorld) jobs() {
 	w.get("/v1/send-jobs?limit=2")
 	w.get("/v1/send-jobs/" + job)
 	w.get("/v1/send-jobs/" + job + "/messages?limit=2&status=queued")
+	version := w.get("/v1/send-jobs/"+job).text(w, "version")
+	w.get("/v1/send-jobs/" + job + "?wait=10ms&since=" + version)
 	w.post(200, "/v1/send-jobs/"+job+"/cancel", nil)
-	w.get("/v1/send-jobs/" + job)
+	version = w.get("/v1/send-jobs/"+job).text(w, "version")
+	if again := w.get("/v1/send-jobs/" + job + "?wait=60s&since=old"); again.text(w, "version") != version {
+		w.Errorf("version %s, and waited for: %s", version, again.body)
+	}
+	events := contractCall{key: w.full, method: "GET", path: "/v1/send-jobs/" + job + "/events"}
+	w.do(200, events)
+	events.header = http.Header{"Last-Event-ID": {version + "-finished"}}
+	w.do(204, events)
+	w.get("/v1/send-jobs/" + job + "/report")
+	w.get("/v1/send-jobs/" + job + "/report?format=csv")
+	w.refuse(422, "number_range", contractCall{key: w.full, method: "GET", path: "/v1/send-jobs/" + job + "?wait=2m"})
 	w.drafts()
 	w.gates()
 }
@@ -395,6 +407,9 @@ func (w *contractWorld) messagesOnTheirWay() {
 	w.hints("/v1/messages/" + w.ids["unsure"])
 	w.get("/v1/messages/" + w.ids["good"] + "/raw")
 	w.get("/v1/messages?status=failed")
+	for to := range maps.Values(w.ids) {
+		w.get("/v1/send-jobs/" + w.get("/v1/messages/"+to).text(w, "job_id") + "/report")
+	}
 	w.refuse(409, "too_late_to_cancel", contractCall{key: w.full, method: "POST", path: "/v1/messages/" + w.ids["good"] + "/cancel"})
 	w.post(200, "/v1/messages/"+w.ids["refused"]+"/retry", nil)
 	w.proofs()

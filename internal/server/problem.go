@@ -18,6 +18,7 @@ import (
 	"github.com/winprest/facteur/internal/outbox"
 	"github.com/winprest/facteur/internal/server/texts"
 	"github.com/winprest/facteur/internal/store"
+	"github.com/winprest/facteur/internal/watch"
 )
 
 // Codes of refusals as a whole.
@@ -32,6 +33,7 @@ const (
 	codeMediaTypeUnsupported = "media_type_unsupported" // expected
 	codeBodyTooLarge         = "body_too_large"         // limit
 	codeRateLimited          = "rate_limited"
+	codeTooManyWatchers      = "too_many_watchers"
 	codeVersionMismatch      = "version_mismatch"
 	codeConflict             = "conflict"
 	codeProfileInUse         = "profile_in_use"
@@ -140,7 +142,11 @@ func refusalOf(err error) *refusal {
 		return refuse(http.StatusConflict, codeContentErased)
 	case errors.Is(err, mail.ErrErased):
 		return refuse(http.StatusGone, codeContentErased)
-	case errors.Is(err, outbox.ErrStopping):
+	case errors.Is(err, watch.ErrTooMany):
+		r := refuse(http.StatusTooManyRequests, codeTooManyWatchers)
+		r.retryAfter = 10 * time.Second
+		return r
+	case errors.Is(err, outbox.ErrStopping), errors.Is(err, watch.ErrStopped):
 		r := refuse(http.StatusServiceUnavailable, codeStopping)
 		r.retryAfter = 5 * time.Second
 		return r

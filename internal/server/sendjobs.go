@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"math"
 	"net/http"
 	"strconv"
 
@@ -123,7 +124,7 @@ func (w *sending) acceptedJob(r *outbox.Receipt) (*answer, error) {
 
 func jobLinks(id string) api.Links {
 	self := "/v1/send-jobs/" + id
-	return api.Links{Self: self, Messages: self + "/messages"}
+	return api.Links{Self: self, Messages: self + "/messages", Events: self + "/events", Report: self + "/report"}
 }
 
 // listSendJobs lists send jobs.
@@ -187,23 +188,6 @@ func gateOf(lang string, g *store.JobGate) *api.JobGate {
 	return w
 }
 
-// getSendJob gives one send job.
-//
-//	@Summary	Get a send job
-//	@ID			getSendJob
-//	@Tags		send-jobs
-//	@Produce	json
-//	@Param		id	path		string	true	"Id of the job."
-//	@Success	200	{object}	api.SendJob
-//	@Router		/v1/send-jobs/{id} [get]
-func (s *Server) getSendJob(c *gin.Context) error {
-	j, err := s.jobInPath(c)
-	if err != nil {
-		return err
-	}
-	return reply(c, http.StatusOK, jobOf(language(c), j))
-}
-
 func (s *Server) jobInPath(c *gin.Context) (*store.Job, error) {
 	id, err := pathID(c, "id")
 	if err != nil {
@@ -224,6 +208,10 @@ func jobOf(lang string, j *store.Job) api.SendJob {
 	}
 	w.Done = w.Counts.Sent + w.Counts.Failed + w.Counts.Canceled
 	w.Finished = w.Done == w.Total && j.State != mail.JobDraft
+	w.Over = w.Done+w.Counts.Uncertain == w.Total && j.State != mail.JobDraft
+	w.Version = versionOf(w)
+	w.Rate = math.Round(j.Pace.Rate()*100) / 100
+	w.EstimatedEnd = optional(j.Pace.End(w.Counts.Queued+w.Counts.Sending, w.Total))
 	return w
 }
 

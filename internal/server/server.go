@@ -28,6 +28,7 @@ import (
 	"github.com/winprest/facteur/internal/server/docs"
 	"github.com/winprest/facteur/internal/store"
 	"github.com/winprest/facteur/internal/transport"
+	"github.com/winprest/facteur/internal/watch"
 )
 
 // Config is what the API needs. Store and Outbox are required.
@@ -54,6 +55,8 @@ type Limits struct {
 	Attachment int64
 	// Buffered is the most bytes of JSON bodies that are held at once; above it a request is answered with 429: 256 MiB.
 	Buffered int64
+	// Watchers is how many calls of a tenant may wait for news of its send jobs at once; above it they get 429: 1,000.
+	Watchers int
 }
 
 func (l Limits) withDefaults() Limits {
@@ -66,6 +69,9 @@ func (l Limits) withDefaults() Limits {
 	def(&l.Body, 8<<20)
 	def(&l.Attachment, 25<<20)
 	def(&l.Buffered, 256<<20)
+	if l.Watchers == 0 {
+		l.Watchers = 1000
+	}
 	return l
 }
 
@@ -84,6 +90,9 @@ type Server struct {
 	keys      inFlight
 	profiles  fresh[profileKey, *mail.Profile]
 	templates fresh[templateKey, *mail.Template]
+	jobs      *watch.Hub[*shownJob]
+	heartbeat time.Duration // of a stream of events, and
+	patience  time.Duration // with its reader
 	engine    *gin.Engine
 }
 
@@ -91,8 +100,9 @@ type Server struct {
 func New(cfg Config) *Server {
 	s := &Server{
 		store: cfg.Store, outbox: cfg.Outbox, transports: cfg.Transports, consent: cfg.Consent, log: cfg.Logger, limits: cfg.Limits.withDefaults(),
-		production: cfg.Production, plainHooks: cfg.PlainWebhooks,
+		production: cfg.Production, plainHooks: cfg.PlainWebhooks, heartbeat: heartbeat, patience: readerPatience,
 	}
+	s.jobs = watch.New(s.readJob, s.limits.Watchers)
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -117,6 +127,10 @@ func New(cfg Config) *Server {
 	s.engine = e
 	return s
 }
+
+// Stop answers the calls that wait for news of a send job and ends the streams, so that http.Server.Shutdown need not wait for them:
+// give it to RegisterOnShutdown. Their callers go on at another process. Everything else is answered as before.
+func (s *Server) Stop() { s.jobs.Stop() }
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.engine.ServeHTTP(w, r) }
 
@@ -192,6 +206,8 @@ func (s *Server) routes() []route {
 		{post, "/v1/send-jobs", send, s.createSendJob},
 		{get, "/v1/send-jobs", read, s.listSendJobs},
 		{get, "/v1/send-jobs/:id", read, s.getSendJob},
+		{get, "/v1/send-jobs/:id/events", read, s.watchSendJob},
+		{get, "/v1/send-jobs/:id/report", read, s.reportSendJob},
 		{get, "/v1/send-jobs/:id/messages", read, s.listSendJobMessages},
 		{post, "/v1/send-jobs/:id/messages", send, s.appendDraftMessages},
 		{get, "/v1/send-jobs/:id/messages/:message", read, s.getDraftMessage},

@@ -31,7 +31,7 @@ type text struct {
 
 type language struct {
 	Problems map[string]text              `json:"problems"`
-	Words    map[string]map[string]string `json:"words"` // by kind ("token", "step", "page", "resolve") and key
+	Words    map[string]map[string]string `json:"words"` // by kind ("token", "step", "page", "resolve", "report"...) and key
 }
 
 //go:embed fr.json nl.json en.json de.json
