@@ -157,5 +157,5 @@ func (s *Store) judge(tx *gorm.DB, endpointID string, h *endpointHealth, giveUp 
 	if err := tx.Model(&endpointRow{}).Where("id = ?", endpointID).UpdateColumns(set).Error; err != nil || disabled == "" {
 		return disabled, err
 	}
-	return disabled, s.appendEvents(tx, Event{TenantID: e.TenantID, Type: EventEndpointDisabled, Subject: e.ID, Data: EventData{Code: disabled, Name: e.Description, Params: map[string]string{"url": e.URL}}})
+	return disabled, s.appendEvents(tx, Event{TenantID: e.TenantID, Type: EventEndpointDisabled, Subject: e.ID, Data: EventData{Code: disabled, Name: e.Description}})
 }

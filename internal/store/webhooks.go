@@ -164,9 +164,11 @@ func (s *Store) ChangeWebhookEndpoint(ctx context.Context, tenantID, id string, 
 // DeleteWebhookEndpoint forgets an endpoint with all its deliveries.
 func (s *Store) DeleteWebhookEndpoint(ctx context.Context, tenantID, id string) error {
 	defer s.audience.forget()
-	q := s.db.WithContext(ctx).Where("tenant_id = ? AND id = ?", tenantID, id).Delete(&endpointRow{})
-	if q.Error == nil && q.RowsAffected == 0 {
-		return ErrNotFound
-	}
-	return failed("delete webhook endpoint", q.Error)
+	return failed("delete webhook endpoint", s.transaction(ctx, func(tx *gorm.DB) error {
+		q := tx.Where("tenant_id = ? AND id = ?", tenantID, id).Delete(&endpointRow{})
+		if q.Error == nil && q.RowsAffected == 0 {
+			return ErrNotFound
+		}
+		return q.Error
+	}))
 }
