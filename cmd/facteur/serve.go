@@ -10,9 +10,11 @@ import (
 	"time"
 
 	"github.com/winprest/facteur/internal/consent"
+	"github.com/winprest/facteur/internal/notify"
 	"github.com/winprest/facteur/internal/outbox"
 	"github.com/winprest/facteur/internal/server"
 	"github.com/winprest/facteur/internal/store"
+	"github.com/winprest/facteur/internal/transport/dial"
 )
 
 type serveCmd struct {
@@ -56,6 +58,7 @@ type service struct {
 	outbox      *outbox.Outbox
 	consent     *consent.Service
 	stopChecks  func() // nil: grants are not checked
+	notify      *notify.Engine
 	listener    net.Listener
 	api         *server.Server
 	http        *http.Server
@@ -103,10 +106,13 @@ func (a *app) start(o options) (_ *service, err error) {
 			return nil, err
 		}
 		s.checkGrants()
+		s.notify = notify.New(notify.Config{Store: s.store, Outbox: s.outbox, Policy: dial.Policy{Allow: a.config.AllowNetworks}, Logger: s.log})
+		s.notify.Start()
 	}
 	if o.listen != "" {
 		s.api = server.New(server.Config{
 			Store: s.store, Outbox: s.outbox, Transports: transports, Consent: s.consent, Logger: s.log, Production: a.config.Env == production,
+			PlainWebhooks: len(a.config.AllowNetworks) > 0,
 			Limits: server.Limits{
 				SendBody: a.config.MaxSendBody, Attachment: a.config.MaxAttachment, Buffered: a.config.MaxBuffered, Watchers: a.config.MaxWatchers,
 			},
@@ -200,6 +206,9 @@ func (s *service) stop() error {
 	}
 	if s.stopChecks != nil {
 		s.stopChecks()
+	}
+	if s.notify != nil {
+		s.notify.Stop(ctx)
 	}
 	if s.outbox != nil {
 		errs = append(errs, s.outbox.Stop(ctx))

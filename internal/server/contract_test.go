@@ -31,6 +31,7 @@ func TestContract(t *testing.T) {
 	w.messagesAtRest()
 	w.jobs()
 	w.messagesOnTheirWay()
+	w.webhooks()
 	w.refusals()
 	for _, missing := range w.contract.Unseen() {
 		t.Errorf("%s is documented and was never answered", missing)
@@ -415,6 +416,50 @@ func (w *contractWorld) messagesOnTheirWay() {
 	w.post(200, "/v1/messages/"+w.ids["unsure"]+"/resolve", object{"as": "sent", "note": "The client has it."})
 	w.get("/v1/send-jobs")
 	w.get("/v1/audit-events")
+}
+
+func (w *contractWorld) webhooks() {
+	const all = "/v1/webhook-endpoints"
+	made := w.post(201, all, object{"url": "https://app.zoe.example/hook", "description": "Invoicing", "events": []string{"message.failed"}, "language": "fr"})
+	secret := made.text(w, "secret")
+	one := all + "/" + made.text(w, "id")
+	w.refuse(422, "webhook_url_insecure", contractCall{key: w.full, method: "POST", path: all, body: object{"url": "http://app.zoe.example/hook"}})
+	w.refuse(422, "webhook_url_invalid", contractCall{key: w.full, method: "POST", path: all, body: object{"url": "https://user:pw@app.zoe.example/"}})
+	w.refuse(422, "value_unknown", contractCall{key: w.full, method: "POST", path: all, body: object{"url": "https://app.zoe.example/", "events": []string{"message.eaten"}}})
+	rotated := w.post(200, one+"/rotate-secret", nil).text(w, "secret")
+	if secret == rotated || !strings.HasPrefix(secret, "whsec_") || !strings.HasPrefix(rotated, "whsec_") {
+		w.Errorf("secrets %q and %q", secret, rotated)
+	}
+	delivery := w.post(202, one+"/test", nil).text(w, "id")
+	never := []contractAnswer{w.get(all), w.get(one), w.get(one + "/deliveries?status=pending&limit=1")}
+	never = append(never, w.do(202, contractCall{key: w.full, method: "POST", path: one + "/deliveries/" + delivery + "/replay"}))
+	w.post(202, one+"/replay-failed", object{"since": "2026-01-01T00:00:00Z"})
+	never = append(never, w.do(200, contractCall{key: w.full, method: "PATCH", path: one, body: object{"enabled": false, "events": nil, "language": nil, "description": nil}}))
+	for _, a := range never {
+		if bytes.Contains(a.body, []byte("whsec_")) || bytes.Contains(a.body, []byte(secret[6:])) || bytes.Contains(a.body, []byte(rotated[6:])) {
+			w.Errorf("a secret is shown again: %s", a.body)
+		}
+	}
+	w.refuse(409, "webhook_endpoint_disabled", contractCall{key: w.full, method: "POST", path: one + "/test"})
+	w.refuse(409, "webhook_endpoint_disabled", contractCall{key: w.full, method: "POST", path: one + "/deliveries/" + delivery + "/replay"})
+	w.refuse(422, "field_required", contractCall{key: w.full, method: "PATCH", path: one, body: object{"url": nil}})
+	w.do(204, contractCall{key: w.full, method: "DELETE", path: one})
+	w.refuse(404, "not_found", contractCall{key: w.full, method: "GET", path: one + "/deliveries"})
+	for range 20 {
+		w.post(201, all, object{"url": "https://app.zoe.example/hook"})
+	}
+	w.refuse(409, "webhook_endpoints_too_many", contractCall{key: w.full, method: "POST", path: all, body: object{"url": "https://app.zoe.example/hook"}})
+
+	const notices = "/v1/notice-settings"
+	w.refuse(404, "not_found", contractCall{key: w.full, method: "GET", path: notices})
+	settings := object{"addresses": []string{"compta@zoe.example"}, "language": "nl", "sender_profile_id": w.user, "kinds": []string{"sender_profile"}}
+	w.do(200, contractCall{key: w.full, method: "PUT", path: notices, body: settings})
+	w.get(notices)
+	bad := maps.Clone(settings)
+	bad["addresses"], bad["sender_profile_id"] = []string{"compta"}, "prf_01kbvf8q3d9x5t2m7n4c6w1e0z"
+	w.refuse(422, "sender_profile_not_found", contractCall{key: w.full, method: "PUT", path: notices, body: bad})
+	w.refuse(422, "address_invalid", contractCall{key: w.full, method: "PUT", path: notices, body: bad})
+	w.do(204, contractCall{key: w.full, method: "DELETE", path: notices})
 }
 
 // proofs are of messages that have ended in every way, and of one whose content was erased.

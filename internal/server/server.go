@@ -41,6 +41,8 @@ type Config struct {
 	Limits     Limits
 	// Production adds Strict-Transport-Security: the service is reached over TLS.
 	Production bool
+	// PlainWebhooks permits webhook endpoints with http, for networks that the operator allows.
+	PlainWebhooks bool
 }
 
 // Limits bound what one caller can make the service hold. Zero values have the defaults.
@@ -82,6 +84,7 @@ type Server struct {
 	log        *slog.Logger
 	limits     Limits
 	production bool
+	plainHooks bool
 
 	buffered  atomic.Int64 // bytes of JSON bodies held at this moment
 	keys      inFlight
@@ -97,7 +100,7 @@ type Server struct {
 func New(cfg Config) *Server {
 	s := &Server{
 		store: cfg.Store, outbox: cfg.Outbox, transports: cfg.Transports, consent: cfg.Consent, log: cfg.Logger, limits: cfg.Limits.withDefaults(),
-		production: cfg.Production, heartbeat: heartbeat, patience: readerPatience,
+		production: cfg.Production, plainHooks: cfg.PlainWebhooks, heartbeat: heartbeat, patience: readerPatience,
 	}
 	s.jobs = watch.New(s.readJob, s.limits.Watchers)
 	if s.log == nil {
@@ -216,6 +219,21 @@ func (s *Server) routes() []route {
 		{post, "/v1/send-jobs/:id/retry-failed", send, s.retryFailedMessages},
 		{post, "/v1/send-jobs/:id/cancel", send, s.cancelSendJob},
 		{post, "/v1/send-jobs/:id/resolve", send, s.resolveSendJob},
+
+		{post, "/v1/webhook-endpoints", manage, s.createWebhookEndpoint},
+		{get, "/v1/webhook-endpoints", read, s.listWebhookEndpoints},
+		{get, "/v1/webhook-endpoints/:id", read, s.getWebhookEndpoint},
+		{patch, "/v1/webhook-endpoints/:id", manage, s.patchWebhookEndpoint},
+		{del, "/v1/webhook-endpoints/:id", manage, s.deleteWebhookEndpoint},
+		{post, "/v1/webhook-endpoints/:id/rotate-secret", manage, s.rotateWebhookSecret},
+		{post, "/v1/webhook-endpoints/:id/test", manage, s.testWebhookEndpoint},
+		{get, "/v1/webhook-endpoints/:id/deliveries", read, s.listWebhookDeliveries},
+		{post, "/v1/webhook-endpoints/:id/deliveries/:delivery/replay", manage, s.replayWebhookDelivery},
+		{post, "/v1/webhook-endpoints/:id/replay-failed", manage, s.replayFailedWebhooks},
+
+		{get, "/v1/notice-settings", read, s.getNoticeSettings},
+		{put, "/v1/notice-settings", manage, s.putNoticeSettings},
+		{del, "/v1/notice-settings", manage, s.deleteNoticeSettings},
 
 		{get, "/v1/audit-events", read, s.listAuditEvents},
 

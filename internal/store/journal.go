@@ -87,17 +87,21 @@ func (s *Store) Journal(ctx context.Context, marks []Mark, settled []Settled, en
 	if err != nil {
 		return Journaled{}, fmt.Errorf("store: journal: %w", err)
 	}
+	events, err := s.outcomeEvents(ctx, settled)
+	if err != nil {
+		return Journaled{}, fmt.Errorf("store: journal: %w", err)
+	}
 	if s.pg != nil {
 		err = again(ctx, func() error {
 			clear(j.Marked)
 			clear(j.Settled)
-			return s.journalPostgres(ctx, marks, outcomes, ended, &j)
+			return s.journalPostgres(ctx, marks, outcomes, events, ended, &j)
 		})
 	} else {
 		err = s.Write(ctx, func(ctx context.Context, tx *Tx) error {
 			clear(j.Marked)
 			clear(j.Settled)
-			return s.journalSQLite(ctx, tx, marks, outcomes, ended, &j)
+			return s.journalSQLite(ctx, tx, marks, outcomes, events, ended, &j)
 		})
 	}
 	if err != nil {
@@ -108,7 +112,7 @@ func (s *Store) Journal(ctx context.Context, marks []Mark, settled []Settled, en
 
 // journalPostgres sends the statements in one pipeline with one sync, which PostgreSQL runs as one transaction: one round
 // trip, commit included.
-func (s *Store) journalPostgres(ctx context.Context, marks []Mark, outcomes []outcome, ended []string, j *Journaled) error {
+func (s *Store) journalPostgres(ctx context.Context, marks []Mark, outcomes []outcome, events []outcomeEvent, ended []string, j *Journaled) error {
 	var b pgx.Batch
 	if n := len(outcomes); n > 0 {
 		cols, before := newColumns(6, n), newColumns(3, 0)
@@ -125,6 +129,7 @@ func (s *Store) journalPostgres(ctx context.Context, marks []Mark, outcomes []ou
 		if len(before[0]) > 0 {
 			b.Queue(keepAttemptPostgres, before[0], before[1], before[2])
 		}
+		outcomeEventsInPostgres(&b, events)
 		b.Queue(settlePostgres, cols[0], cols[1], cols[2], cols[3], cols[4], cols[5], attempts, notBefore, finished).Query(collect(j.Settled))
 		watchesPostgres(&b, outcomes)
 	}
@@ -154,7 +159,10 @@ func collect(into map[Mark]bool) func(pgx.Rows) error {
 	}
 }
 
-func (s *Store) journalSQLite(ctx context.Context, tx *Tx, marks []Mark, outcomes []outcome, ended []string, j *Journaled) error {
+func (s *Store) journalSQLite(ctx context.Context, tx *Tx, marks []Mark, outcomes []outcome, events []outcomeEvent, ended []string, j *Journaled) error {
+	if err := outcomeEventsInSQLite(ctx, tx, events); err != nil {
+		return err
+	}
 	for i := range outcomes {
 		o := &outcomes[i]
 		if o.keepsEarlier() {
