@@ -41,8 +41,11 @@ var scopes = map[string]store.Scope{
 	"POST /v1/messages/:id/cancel": store.ScopeSend, "POST /v1/messages/:id/resolve": store.ScopeSend,
 
 	"POST /v1/send-jobs": store.ScopeSend, "GET /v1/send-jobs": store.ScopeRead, "GET /v1/send-jobs/:id": store.ScopeRead,
+	"GET /v1/send-jobs/:id/events": store.ScopeRead, "GET /v1/send-jobs/:id/report": store.ScopeRead,
 	"GET /v1/send-jobs/:id/messages": store.ScopeRead, "POST /v1/send-jobs/:id/cancel": store.ScopeSend,
-	"POST /v1/send-jobs/:id/messages": store.ScopeSend, "GET /v1/send-jobs/:id/messages/:message": store.ScopeRead,
+	"POST /v1/send-jobs/:id/resolve": store.ScopeSend, "GET /v1/messages/:id/proof": store.ScopeRead, "DELETE /v1/messages/:id/content": store.ScopeManage,
+	"GET /v1/sender-profiles/:id/health": store.ScopeRead,
+	"POST /v1/send-jobs/:id/messages":    store.ScopeSend, "GET /v1/send-jobs/:id/messages/:message": store.ScopeRead,
 	"PUT /v1/send-jobs/:id/messages/:message": store.ScopeSend, "DELETE /v1/send-jobs/:id/messages/:message": store.ScopeSend,
 	"POST /v1/send-jobs/:id/release": store.ScopeSend, "POST /v1/send-jobs/:id/pause": store.ScopeSend,
 	"POST /v1/send-jobs/:id/resume": store.ScopeSend, "POST /v1/send-jobs/:id/retry-failed": store.ScopeSend,

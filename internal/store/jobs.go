@@ -34,9 +34,10 @@ type Job struct {
 	DueAt       time.Time       // when to look after it; zero: never
 	Draft       json.RawMessage // what the caller asked for all messages, while it is a draft
 
-	// Counts and Partial are filled by Store.Job and Store.LockJob.
+	// Counts and Partial are filled by Store.Job and Store.LockJob, Pace by Store.Job alone.
 	Counts  map[mail.Status]int // of its messages by status as Message.Status has it; statuses with none are absent
 	Partial int                 // of those sent: how many were refused for some of their recipients
+	Pace    Pace
 }
 
 // JobGate is why messages of a job wait, and since when.
@@ -131,10 +132,17 @@ func (r *jobReadRow) job() (*Job, error) {
 	return j, nil
 }
 
-const countMessages = `SELECT CASE WHEN ` + isHeld + ` THEN 'held' ELSE m.status END AS status, count(*) AS n,
-	sum(CASE WHEN m.status = 'sent' AND m.code = '` + mail.CodePartlyRefused + `' THEN 1 ELSE 0 END) AS partial
+const (
+	countMessages = countByStatus + ofJob
+	countWithPace = countByStatus + `,
+	sum(CASE WHEN m.sent_at >= $3 THEN 1 ELSE 0 END) AS recent, min(CASE WHEN m.sent_at >= $3 THEN m.sent_at END) AS since,
+	max(p.per_hour) AS per_hour, max(p.per_day) AS per_day` + ofJob
+	countByStatus = `SELECT CASE WHEN ` + isHeld + ` THEN 'held' ELSE m.status END AS status, count(*) AS n,
+	sum(CASE WHEN m.status = 'sent' AND m.code = '` + mail.CodePartlyRefused + `' THEN 1 ELSE 0 END) AS partial`
+	ofJob = `
 FROM messages m JOIN sender_profiles p ON p.id = m.profile_id
 WHERE m.tenant_id = $1 AND m.job_id = $2 GROUP BY 1`
+)
 
 // Job gives a job with the counts of its messages.
 func (s *Store) Job(ctx context.Context, tenantID, id string) (*Job, error) {
@@ -147,15 +155,19 @@ func (s *Store) Job(ctx context.Context, tenantID, id string) (*Job, error) {
 		return nil, err
 	}
 	var counts []struct {
-		Status     mail.Status
-		N, Partial int
+		Status             mail.Status
+		N, Partial, Recent int
+		Since              *int64
+		PerHour, PerDay    int
 	}
-	if err := s.ro.WithContext(ctx).Raw(countMessages, tenantID, id).Scan(&counts).Error; err != nil {
+	j.Pace.At = Now()
+	if err := s.ro.WithContext(ctx).Raw(countWithPace, tenantID, id, micros(j.Pace.At.Add(-paceWindow))).Scan(&counts).Error; err != nil {
 		return nil, failed("count messages", err)
 	}
 	j.Counts = make(map[mail.Status]int, len(counts))
 	for _, c := range counts {
 		j.count(c.Status, c.N, c.Partial)
+		j.Pace.add(c.Recent, fromOptional(c.Since), mail.Limits{PerHour: c.PerHour, PerDay: c.PerDay})
 	}
 	j.countDrafts()
 	return j, nil
