@@ -33,7 +33,7 @@ func TestProfileKeepsEveryField(t *testing.T) {
 				Host: "h", Port: 25, Security: mail.SecurityNone, Auth: mail.AuthPlain, Username: "u", Password: "p", AllowPlaintextLogin: true,
 				HELO: "helo", TLSServerName: "name", CACertificates: "pem", DSN: true, EnvelopeFrom: "bounce@x.example",
 			},
-			Gmail: &mail.GmailSettings{Client: "key-2", Aliases: []string{"me@gmail.example"}, Reconcile: true},
+			Gmail:    &mail.GmailSettings{Client: "key-2", Aliases: []string{"me@gmail.example"}, Reconcile: true},
 			SendGrid: &mail.SendGridSettings{Careful: true, Tracking: true},
 		}
 		for _, v := range []reflect.Value{reflect.ValueOf(*p.SMTP), reflect.ValueOf(*p.Gmail), reflect.ValueOf(*p.SendGrid), reflect.ValueOf(*p)} {
