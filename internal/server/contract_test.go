@@ -325,7 +325,17 @@ func (w *contractWorld) jobs() {
 	version := w.get("/v1/send-jobs/"+job).text(w, "version")
 	w.get("/v1/send-jobs/" + job + "?wait=10ms&since=" + version)
 	w.post(200, "/v1/send-jobs/"+job+"/cancel", nil)
-	w.get("/v1/send-jobs/" + job)
+	version = w.get("/v1/send-jobs/"+job).text(w, "version")
+	if again := w.get("/v1/send-jobs/" + job + "?wait=60s&since=old"); again.text(w, "version") != version {
+		w.Errorf("version %s, and waited for: %s", version, again.body)
+	}
+	events := contractCall{key: w.full, method: "GET", path: "/v1/send-jobs/" + job + "/events"}
+	w.do(200, events)
+	events.header = http.Header{"Last-Event-ID": {version + "-finished"}}
+	w.do(204, events)
+	w.get("/v1/send-jobs/" + job + "/report")
+	w.get("/v1/send-jobs/" + job + "/report?format=csv")
+	w.refuse(422, "number_range", contractCall{key: w.full, method: "GET", path: "/v1/send-jobs/" + job + "?wait=2m"})
 	w.drafts()
 	w.gates()
 }
@@ -382,17 +392,6 @@ func (w *contractWorld) gates() {
 	w.post(200, path+"/resume", object{})
 	w.post(200, path+"/retry-failed", nil)
 	w.post(200, path+"/cancel", nil)
-	version = w.get("/v1/send-jobs/"+job).text(w, "version")
-	if again := w.get("/v1/send-jobs/" + job + "?wait=60s&since=old"); again.text(w, "version") != version {
-		w.Errorf("version %s, and waited for: %s", version, again.body)
-	}
-	events := contractCall{key: w.full, method: "GET", path: "/v1/send-jobs/" + job + "/events"}
-	w.do(200, events)
-	events.header = http.Header{"Last-Event-ID": {version + "-finished"}}
-	w.do(204, events)
-	w.get("/v1/send-jobs/" + job + "/report")
-	w.get("/v1/send-jobs/" + job + "/report?format=csv")
-	w.refuse(422, "number_range", contractCall{key: w.full, method: "GET", path: "/v1/send-jobs/" + job + "?wait=2m"})
 }
 
 // messagesOnTheirWay are sent, and end in every state.
