@@ -16,6 +16,7 @@ import (
 	"github.com/winprest/facteur/internal/consent"
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/transport/dial"
+	"github.com/winprest/facteur/internal/transport/sendgrid"
 )
 
 // config is everything that the environment says, and the only place where it is read. The zero environment works: SQLite
@@ -39,6 +40,7 @@ type config struct {
 	PublicURL     string        `env:"FACTEUR_PUBLIC_URL" doc:"where browsers reach this service, such as https://mail.example.com: Google sends them back there; default on loopback: where it listens"`
 	ReturnURLs    []string      `env:"FACTEUR_RETURN_URLS" doc:"addresses, with all below them, that a person may be sent back to after a consent, separated by commas"`
 	GoogleURL     string        `env:"FACTEUR_GOOGLE_URL" doc:"a stand-in for all of Google, for tests"`
+	SendGridKeys  mail.Secret   `env:"FACTEUR_SENDGRID_KEYS" doc:"the API key of the service's SendGrid account, or several as JSON: see the README on SendGrid; without one there is no transport sendgrid"`
 	MaxWatchers   int           `env:"FACTEUR_MAX_WATCHERS" envDefault:"1000" doc:"calls of one tenant that may wait for news of its send jobs at once, in this process; above it requests get 429"`
 	URL           string        `env:"FACTEUR_URL" envDefault:"http://127.0.0.1:8025" doc:"the service that facteur send-job asks"`
 	Key           mail.Secret   `env:"FACTEUR_KEY" doc:"the API key that facteur send-job asks with"`
@@ -47,6 +49,7 @@ type config struct {
 	StopTimeout   time.Duration `env:"FACTEUR_STOP_TIMEOUT" envDefault:"30s" doc:"how long a stop waits for hand-overs in flight"`
 
 	googleClients []consent.Client // of GoogleClients
+	sendGrid      sendgrid.Config  // of SendGridKeys
 
 	keysetFile string // where Keyset came from, when it was a file
 }
@@ -113,6 +116,9 @@ func readConfig(environ []string) (config, error) {
 	} else {
 		errs = append(errs, c.outOfRange()...)
 		errs = append(errs, c.checkGoogle()...)
+		if err := c.checkSendGrid(); err != nil {
+			errs = append(errs, fmt.Errorf("FACTEUR_SENDGRID_KEYS: %w", err))
+		}
 	}
 	if c.Env != development && c.Env != production {
 		errs = append(errs, fmt.Errorf("FACTEUR_ENV is %q: it must be development or production", c.Env))

@@ -8,6 +8,7 @@ import (
 	"github.com/winprest/facteur/internal/transport/dial"
 	"github.com/winprest/facteur/internal/transport/gmail"
 	"github.com/winprest/facteur/internal/transport/sandbox"
+	"github.com/winprest/facteur/internal/transport/sendgrid"
 	"github.com/winprest/facteur/internal/transport/smtp"
 )
 
@@ -27,9 +28,17 @@ func (a *app) transports(tokens gmail.Tokens) (transport.Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	return transport.NewRegistry(
+	drivers := []transport.Transport{
 		sandbox.New(sandbox.Config{}),
 		smtp.New(smtp.Config{Dialer: dial.New(dial.Policy{Allow: a.config.AllowNetworks}), HELO: helo}),
 		byGmail,
-	), nil
+	}
+	if len(a.config.sendGrid.Keys) > 0 {
+		bySendGrid, err := sendgrid.New(a.config.sendGrid)
+		if err != nil {
+			return nil, err
+		}
+		drivers = append(drivers, bySendGrid)
+	}
+	return transport.NewRegistry(drivers...), nil
 }

@@ -87,7 +87,7 @@ func newHouse(t *testing.T, url string) *house {
 	if err := outbox.Migrate(ctx, h.store); err != nil {
 		t.Fatal(err)
 	}
-	ways := transport.NewRegistry(contractFarEnd{"smtp"}, contractFarEnd{"sandbox"}, contractFarEnd{"gmail"})
+	ways := transport.NewRegistry(contractFarEnd{"smtp"}, contractFarEnd{"sandbox"}, contractFarEnd{"gmail"}, contractFarEnd{"sendgrid"})
 	box, err := outbox.New(h.store, ways, outbox.Config{Logger: logger})
 	if err != nil {
 		t.Fatal(err)

@@ -1,5 +1,5 @@
 // Package transport is the border between the delivery engine and the ways a mail can leave: SMTP, the Gmail API, the sandbox,
-// and later SendGrid. This file is the contract; transporttest holds every driver to it.
+// and SendGrid. This file is the contract; transporttest holds every driver to it.
 //
 // What a driver promises:
 //   - Send makes one attempt. A driver never retries a message, never stores anything, never logs a secret.
