@@ -146,7 +146,7 @@ func (s *Server) getMessage(c *gin.Context) error {
 func messageOf(lang string, m *store.Message) api.Message {
 	d := &m.Detail
 	w := api.Message{
-		ID: m.ID, JobID: m.JobID, Status: string(m.Status), Delivery: m.Delivery,
+		ID: m.ID, JobID: m.JobID, Status: string(m.Status), Delivery: string(m.Delivery),
 		Sender:   api.Sender{ProfileID: m.ProfileID, Level: string(d.SenderLevel), Reason: d.SenderReason},
 		Language: m.Language, LanguageAsked: d.LanguageAsked, Template: templateUse(d.TemplateID, d.TemplateVersion), Subject: m.Subject,
 		Recipients: make([]api.MessageRecipient, len(m.Recipients)), Attempts: m.Attempts,

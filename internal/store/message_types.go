@@ -18,7 +18,7 @@ type Message struct {
 	Attempts   int
 	Recipients []mail.Recipient
 	Code       string // of the last verdict; of the profile's hold when held; empty when there is nothing to say
-	Delivery   string // "unknown" | "delivered" | "bounced" | "complained"
+	Delivery   mail.Delivery
 
 	CreatedAt, UpdatedAt time.Time
 	SentAt               time.Time // zero: not sent
@@ -70,7 +70,8 @@ type AttemptDetail struct {
 type MessageFilter struct {
 	JobID, ProfileID, ExternalID string
 	Status                       mail.Status // held included; queued and deferred leave out what is held
-	CreatedAfter, CreatedBefore  time.Time   // after is included, before is not
+	Delivery                     mail.Delivery
+	CreatedAfter, CreatedBefore  time.Time // after is included, before is not
 }
 
 // Job is a send job as it is read.
