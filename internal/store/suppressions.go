@@ -132,6 +132,32 @@ func (s *Store) suppress(ctx context.Context, tx *Tx, list []Suppression) (added
 	return added, nil
 }
 
+// AuditOverrides leaves a trace of the messages that are to be sent in spite of suppressions, one for each submission.
+func (s *Store) AuditOverrides(ctx context.Context, tx *Tx, subs []*Submission) error {
+	for _, sub := range subs {
+		n, subject := 0, sub.job.id
+		for i := range sub.rows {
+			if sub.rows[i].override {
+				n++
+				if len(sub.rows) == 1 {
+					subject = sub.rows[i].id
+				}
+			}
+		}
+		if n == 0 {
+			continue
+		}
+		err := s.AppendAudit(ctx, tx, &AuditEvent{
+			TenantID: sub.TenantID, Actor: sub.job.createdBy, Action: "message.override_suppression", Subject: subject,
+			Detail: json.RawMessage(fmt.Sprintf(`{"messages":%d}`, n)),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // suppressGone gives the suppressions that outcomes bring, in normal form. What the far end said of an address stays true when
 // the outcome itself comes too late for its lease.
 func suppressGone(outcomes []outcome) (list []Suppression) {
