@@ -28,6 +28,7 @@ import (
 	"github.com/winprest/facteur/internal/server/docs"
 	"github.com/winprest/facteur/internal/store"
 	"github.com/winprest/facteur/internal/transport"
+	"github.com/winprest/facteur/internal/transport/sendgrid/events"
 )
 
 // Config is what the API needs. Store and Outbox are required.
@@ -36,8 +37,10 @@ type Config struct {
 	Outbox     *outbox.Outbox
 	Transports transport.Registry // the ways a profile may name
 	Consent    *consent.Service   // nil: no profile can be connected to Gmail
-	Logger     *slog.Logger       // nil: slog.Default()
-	Limits     Limits
+	// SendGridKeys prove that events are SendGrid's; none: none are taken.
+	SendGridKeys events.Keys
+	Logger       *slog.Logger // nil: slog.Default()
+	Limits       Limits
 	// Production adds Strict-Transport-Security: the service is reached over TLS.
 	Production bool
 }
@@ -77,18 +80,21 @@ type Server struct {
 	limits     Limits
 	production bool
 
-	buffered  atomic.Int64 // bytes of JSON bodies held at this moment
-	keys      inFlight
-	profiles  fresh[profileKey, *mail.Profile]
-	templates fresh[templateKey, *mail.Template]
-	engine    *gin.Engine
+	sendGridKeys events.Keys
+
+	eventRequests atomic.Int64 // requests of event webhooks at this moment
+	buffered      atomic.Int64 // bytes of JSON bodies held at this moment
+	keys          inFlight
+	profiles      fresh[profileKey, *mail.Profile]
+	templates     fresh[templateKey, *mail.Template]
+	engine        *gin.Engine
 }
 
 // New makes the handler of the whole API.
 func New(cfg Config) *Server {
 	s := &Server{
 		store: cfg.Store, outbox: cfg.Outbox, transports: cfg.Transports, consent: cfg.Consent, log: cfg.Logger, limits: cfg.Limits.withDefaults(),
-		production: cfg.Production,
+		production: cfg.Production, sendGridKeys: cfg.SendGridKeys,
 	}
 	if s.log == nil {
 		s.log = slog.Default()
@@ -188,6 +194,12 @@ func (s *Server) routes() []route {
 		{get, "/v1/send-jobs/:id", read, s.getSendJob},
 		{get, "/v1/send-jobs/:id/messages", read, s.listSendJobMessages},
 		{post, "/v1/send-jobs/:id/cancel", send, s.cancelSendJob},
+
+		{post, "/v1/suppressions", manage, s.createSuppression},
+		{get, "/v1/suppressions", read, s.listSuppressions},
+		{del, "/v1/suppressions/:id", manage, s.deleteSuppression},
+
+		{post, "/webhooks/sendgrid", public, s.takeSendGridEvents},
 
 		{get, "/v1/audit-events", read, s.listAuditEvents},
 
