@@ -42,7 +42,7 @@ func main() {
 		exit(runBareHandler(os.Args[2]))
 	}
 	db := flag.String("db", "both", "postgres, sqlite or both")
-	only := flag.String("only", "", "comma-separated: small, pdf, far, accept, idle, backlog, gmail; empty: all")
+	only := flag.String("only", "", "comma-separated: small, pdf, far, accept, idle, backlog, gmail, events; empty: all")
 	bin := flag.String("bin", "", "a facteur binary; empty: built from this source")
 	flag.Parse()
 	exit(run(*db, *only, *bin))
@@ -60,12 +60,14 @@ func exit(err error) {
 type bench struct {
 	name   string
 	run    func(ctx context.Context, b *bed) error
-	google bool // the service needs one
+	google bool            // the service needs one
+	env    func() []string // of the service; nil: nothing more
 }
 
 var benches = []bench{
 	{name: "small", run: small}, {name: "pdf", run: pdf}, {name: "far", run: far}, {name: "accept", run: accept}, {name: "idle", run: idle},
 	{name: "backlog", run: backlog}, {name: "gmail", run: byGmail, google: true},
+	{name: "events", run: takeEvents, env: eventsEnv},
 }
 
 // bed is what a measurement works with: a fresh database and a fresh service.
@@ -151,6 +153,9 @@ func one(ctx context.Context, bm bench, database, bin, dir string) error {
 		}
 		defer b.google.stop()
 		env = b.google.env()
+	}
+	if bm.env != nil {
+		env = append(env, bm.env()...)
 	}
 	if b.service, err = startService(ctx, bin, dir, b.url, env); err != nil {
 		return err

@@ -24,7 +24,7 @@ type EventCounts struct {
 }
 
 const (
-	takeAtOnce = 1000 // events of one transaction
+	takeAtOnce = 250 // events of one transaction: SQLite has one writer, and mail waits for it
 	takeTries  = 8
 )
 
