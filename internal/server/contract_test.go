@@ -414,9 +414,9 @@ func (w *contractWorld) events() {
 	good := call(body, time.Now())
 	forged := good
 	forged.body = bytes.Replace(body, []byte("events@zoe.example"), []byte("evonts@zoe.example"), 1)
-	w.refuse(403, "webhook_signature_invalid", forged)
-	w.refuse(403, "webhook_signature_invalid", contractCall{method: "POST", path: "/webhooks/sendgrid", body: body})
-	w.refuse(403, "webhook_signature_stale", call(body, time.Now().Add(-25*time.Hour)))
+	w.refuse(401, "webhook_signature_invalid", forged)
+	w.refuse(401, "webhook_signature_invalid", contractCall{method: "POST", path: "/webhooks/sendgrid", body: body})
+	w.refuse(401, "webhook_signature_stale", call(body, time.Now().Add(-25*time.Hour)))
 	w.refuse(400, "json_malformed", call([]byte("{}"), time.Now()))
 	w.refuse(413, "body_too_large", call(bytes.Repeat([]byte(" "), 3<<20), time.Now()))
 	if delivery := w.get("/v1/messages/"+id).text(w, "delivery"); delivery != "unknown" {

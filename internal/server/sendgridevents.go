@@ -39,7 +39,7 @@ const (
 //	@Param			events	body		[]object	true	"A batch of events, as SendGrid documents them. At most 2 MiB."
 //	@Success		200		{object}	api.TakenEvents
 //	@Failure		400		{object}	api.Problem
-//	@Failure		403		{object}	api.Problem	"It is not signed with a key that the service has, or was signed more than a day ago."
+//	@Failure		401		{object}	api.Problem	"It is not signed with a key that the service has, or was signed more than a day ago."
 //	@Failure		413		{object}	api.Problem
 //	@Failure		429		{object}	api.Problem	"Too much at once. SendGrid tries again by itself."
 //	@Failure		500		{object}	api.Problem
@@ -53,7 +53,7 @@ func (s *Server) takeSendGridEvents(c *gin.Context) error {
 	h := c.Request.Header
 	signature, timestamp := h.Get(events.SignatureHeader), h.Get(events.TimestampHeader)
 	if len(s.sendGridKeys) == 0 || signature == "" || timestamp == "" {
-		return refuse(http.StatusForbidden, codeWebhookSignature)
+		return refuse(http.StatusUnauthorized, codeWebhookSignature)
 	}
 	var batch []mail.Event
 	var ignored int
@@ -67,9 +67,9 @@ func (s *Server) takeSendGridEvents(c *gin.Context) error {
 	})
 	switch {
 	case errors.Is(err, events.ErrSignature):
-		return refuse(http.StatusForbidden, codeWebhookSignature)
+		return refuse(http.StatusUnauthorized, codeWebhookSignature)
 	case errors.Is(err, events.ErrStale):
-		return refuse(http.StatusForbidden, codeWebhookStale)
+		return refuse(http.StatusUnauthorized, codeWebhookStale)
 	case errors.Is(err, events.ErrMalformed):
 		return refuse(http.StatusBadRequest, codeJSONMalformed)
 	case err != nil:

@@ -43,6 +43,9 @@ var scopes = map[string]store.Scope{
 	"POST /v1/send-jobs": store.ScopeSend, "GET /v1/send-jobs": store.ScopeRead, "GET /v1/send-jobs/:id": store.ScopeRead,
 	"GET /v1/send-jobs/:id/messages": store.ScopeRead, "POST /v1/send-jobs/:id/cancel": store.ScopeSend,
 
+	"POST /v1/suppressions": store.ScopeManage, "GET /v1/suppressions": store.ScopeRead, "DELETE /v1/suppressions/:id": store.ScopeManage,
+	"POST /webhooks/sendgrid": "", // the signature says who it is
+
 	"GET /v1/audit-events": store.ScopeRead,
 
 	"POST /v1/tenants": store.ScopeOperator, "GET /v1/tenants": store.ScopeOperator, "GET /v1/tenants/:id": store.ScopeOperator,
