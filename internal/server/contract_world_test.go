@@ -20,7 +20,7 @@ import (
 	"github.com/winprest/facteur/internal/server/docs"
 	"github.com/winprest/facteur/internal/store"
 	"github.com/winprest/facteur/internal/transport"
-	"github.com/winprest/facteur/internal/transport/sendgrid/events"
+	sendgrid "github.com/winprest/facteur/internal/transport/sendgrid/events"
 	"github.com/winprest/facteur/internal/transport/transporttest"
 )
 
@@ -121,12 +121,12 @@ func newContractWorld(t *testing.T) *contractWorld {
 		t.Fatal(err)
 	}
 	google := transporttest.StartGoogle(t, transporttest.GoogleConfig{Clients: googleClients})
-	sendgrid := transporttest.StartSendGrid(t, transporttest.SendGridConfig{})
-	webhook, err := events.ParseKeys("eu=" + sendgrid.EventKey())
+	grid := transporttest.StartSendGrid(t, transporttest.SendGridConfig{})
+	webhook, err := sendgrid.ParseKeys("eu=" + grid.EventKey())
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &contractWorld{T: t, store: st, sendgrid: sendgrid, contract: c, google: google, outbox: box, ids: map[string]string{}}
+	w := &contractWorld{T: t, store: st, sendgrid: grid, contract: c, google: google, outbox: box, ids: map[string]string{}}
 	quiet := slog.New(slog.DiscardHandler)
 	api := New(Config{Store: st, Outbox: box, Transports: ways, Logger: quiet, SendGridKeys: webhook, Consent: newConsent(t, st, box, google, quiet)})
 	w.server = httptest.NewServer(c.Handler(t, api))

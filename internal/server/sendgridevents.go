@@ -11,7 +11,7 @@ import (
 	"github.com/winprest/facteur/api"
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/outbox"
-	"github.com/winprest/facteur/internal/transport/sendgrid/events"
+	sendgrid "github.com/winprest/facteur/internal/transport/sendgrid/events"
 )
 
 // Codes of the event webhook. Who reads them is whoever sets it up at SendGrid.
@@ -51,7 +51,7 @@ func (s *Server) takeSendGridEvents(c *gin.Context) error {
 	}
 	defer s.eventRequests.Add(-1)
 	h := c.Request.Header
-	signature, timestamp := h.Get(events.SignatureHeader), h.Get(events.TimestampHeader)
+	signature, timestamp := h.Get(sendgrid.SignatureHeader), h.Get(sendgrid.TimestampHeader)
 	if len(s.sendGridKeys) == 0 || signature == "" || timestamp == "" {
 		return refuse(http.StatusUnauthorized, codeWebhookSignature)
 	}
@@ -62,15 +62,15 @@ func (s *Server) takeSendGridEvents(c *gin.Context) error {
 		if err := s.sendGridKeys.Verify(signature, timestamp, body, now); err != nil {
 			return err
 		}
-		batch, ignored, err = events.Parse(body, now)
+		batch, ignored, err = sendgrid.Parse(body, now)
 		return err
 	})
 	switch {
-	case errors.Is(err, events.ErrSignature):
+	case errors.Is(err, sendgrid.ErrSignature):
 		return refuse(http.StatusUnauthorized, codeWebhookSignature)
-	case errors.Is(err, events.ErrStale):
+	case errors.Is(err, sendgrid.ErrStale):
 		return refuse(http.StatusUnauthorized, codeWebhookStale)
-	case errors.Is(err, events.ErrMalformed):
+	case errors.Is(err, sendgrid.ErrMalformed):
 		return refuse(http.StatusBadRequest, codeJSONMalformed)
 	case err != nil:
 		return err
