@@ -57,6 +57,7 @@ func (r *laneRun) send(ctx context.Context, c, following *store.Claimed) (handed
 	o := store.Settled{
 		MessageID: c.ID, TenantID: c.TenantID, Token: c.Token, Attempts: c.Attempts, Settlement: s,
 		Attempt: attemptDetail(v, next), Outcome: v.Outcome, Started: started, Ended: ended,
+		Gone: v.NoSuchMailboxes(),
 	}
 	if s.Status == mail.StatusUncertain {
 		o.Watch = r.watch(r.profile.Transport, r.profile.Version, r.profile.ResendUncertain, false, c.Recipients)

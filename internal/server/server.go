@@ -28,6 +28,7 @@ import (
 	"github.com/winprest/facteur/internal/server/docs"
 	"github.com/winprest/facteur/internal/store"
 	"github.com/winprest/facteur/internal/transport"
+	sendgrid "github.com/winprest/facteur/internal/transport/sendgrid/events"
 	"github.com/winprest/facteur/internal/watch"
 )
 
@@ -37,8 +38,10 @@ type Config struct {
 	Outbox     *outbox.Outbox
 	Transports transport.Registry // the ways a profile may name
 	Consent    *consent.Service   // nil: no profile can be connected to Gmail
-	Logger     *slog.Logger       // nil: slog.Default()
-	Limits     Limits
+	// SendGridKeys prove that events are SendGrid's; none: none are taken.
+	SendGridKeys sendgrid.Keys
+	Logger       *slog.Logger // nil: slog.Default()
+	Limits       Limits
 	// Production adds Strict-Transport-Security: the service is reached over TLS.
 	Production bool
 	// PlainWebhooks permits webhook endpoints with http, for networks that the operator allows.
@@ -86,21 +89,23 @@ type Server struct {
 	production bool
 	plainHooks bool
 
-	buffered  atomic.Int64 // bytes of JSON bodies held at this moment
-	keys      inFlight
-	profiles  fresh[profileKey, *mail.Profile]
-	templates fresh[templateKey, *mail.Template]
-	jobs      *watch.Hub[*shownJob]
-	heartbeat time.Duration // of a stream of events, and
-	patience  time.Duration // with its reader
-	engine    *gin.Engine
+	sendGridKeys  sendgrid.Keys
+	eventRequests atomic.Int64 // requests of event webhooks at this moment
+	buffered      atomic.Int64 // bytes of JSON bodies held at this moment
+	keys          inFlight
+	profiles      fresh[profileKey, *mail.Profile]
+	templates     fresh[templateKey, *mail.Template]
+	jobs          *watch.Hub[*shownJob]
+	heartbeat     time.Duration // of a stream of events, and
+	patience      time.Duration // with its reader
+	engine        *gin.Engine
 }
 
 // New makes the handler of the whole API.
 func New(cfg Config) *Server {
 	s := &Server{
 		store: cfg.Store, outbox: cfg.Outbox, transports: cfg.Transports, consent: cfg.Consent, log: cfg.Logger, limits: cfg.Limits.withDefaults(),
-		production: cfg.Production, plainHooks: cfg.PlainWebhooks, heartbeat: heartbeat, patience: readerPatience,
+		production: cfg.Production, plainHooks: cfg.PlainWebhooks, heartbeat: heartbeat, patience: readerPatience, sendGridKeys: cfg.SendGridKeys,
 	}
 	s.jobs = watch.New(s.readJob, s.limits.Watchers)
 	if s.log == nil {
@@ -234,6 +239,11 @@ func (s *Server) routes() []route {
 		{get, "/v1/notice-settings", read, s.getNoticeSettings},
 		{put, "/v1/notice-settings", manage, s.putNoticeSettings},
 		{del, "/v1/notice-settings", manage, s.deleteNoticeSettings},
+		{post, "/v1/suppressions", manage, s.createSuppression},
+		{get, "/v1/suppressions", read, s.listSuppressions},
+		{del, "/v1/suppressions/:id", manage, s.deleteSuppression},
+
+		{post, "/webhooks/sendgrid", public, s.takeSendGridEvents},
 
 		{get, "/v1/audit-events", read, s.listAuditEvents},
 

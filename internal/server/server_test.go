@@ -56,6 +56,8 @@ var scopes = map[string]store.Scope{
 	"GET /v1/webhook-endpoints/:id/deliveries": store.ScopeRead, "POST /v1/webhook-endpoints/:id/deliveries/:delivery/replay": store.ScopeManage,
 	"POST /v1/webhook-endpoints/:id/replay-failed": store.ScopeManage,
 	"GET /v1/notice-settings":                      store.ScopeRead, "PUT /v1/notice-settings": store.ScopeManage, "DELETE /v1/notice-settings": store.ScopeManage,
+	"POST /v1/suppressions": store.ScopeManage, "GET /v1/suppressions": store.ScopeRead, "DELETE /v1/suppressions/:id": store.ScopeManage,
+	"POST /webhooks/sendgrid": "", // the signature says who it is
 
 	"GET /v1/audit-events": store.ScopeRead,
 

@@ -31,6 +31,8 @@ type Settled struct {
 	Ended   time.Time
 	// Watch has the message looked up when it becomes uncertain; nil: nobody can.
 	Watch *Watch
+	// Gone are addresses that the far end said are none. They are suppressed.
+	Gone []mail.RecipientVerdict
 }
 
 // Claim names the claim that it is the outcome of.
@@ -107,6 +109,11 @@ func (s *Store) Journal(ctx context.Context, marks []Mark, settled []Settled, en
 	if err != nil {
 		return Journaled{}, fmt.Errorf("store: journal: %w", err)
 	}
+	for i := range settled {
+		if len(settled[i].Gone) > 0 {
+			s.suppressing.forget(settled[i].TenantID)
+		}
+	}
 	return j, nil
 }
 
@@ -139,6 +146,10 @@ func (s *Store) journalPostgres(ctx context.Context, marks []Mark, outcomes []ou
 			cols.add(m.TenantID, m.MessageID, m.Token)
 		}
 		b.Queue(markPostgres, cols[0], cols[1], cols[2]).Query(collect(j.Marked))
+	}
+	if gone := suppressGone(outcomes); len(gone) > 0 {
+		c, created := suppressionColumns(gone)
+		b.Queue(suppressPostgres, c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], created)
 	}
 	if len(ended) > 0 {
 		b.Queue(endClaimsPostgres, ended)
@@ -183,6 +194,11 @@ func (s *Store) journalSQLite(ctx context.Context, tx *Tx, marks []Mark, outcome
 			if err := watchInSQLite(ctx, tx, o.Settled); err != nil {
 				return err
 			}
+		}
+	}
+	if gone := suppressGone(outcomes); len(gone) > 0 {
+		if _, err := s.suppress(ctx, tx, gone); err != nil {
+			return err
 		}
 	}
 	for _, m := range marks {

@@ -38,7 +38,7 @@ type Delivery struct {
 	CreatedAt                time.Time
 }
 
-type deliveryRow struct {
+type webhookDeliveryRow struct {
 	ID, TenantID, EndpointID, EventID, Status string
 	Attempts                                  int
 	NextAt                                    int64
@@ -49,7 +49,7 @@ type deliveryRow struct {
 	CreatedAt                                 int64 `gorm:"autoCreateTime:false"`
 }
 
-func (deliveryRow) TableName() string { return "webhook_deliveries" }
+func (webhookDeliveryRow) TableName() string { return "webhook_deliveries" }
 
 var skipLocked = clause.Locking{Strength: "NO KEY UPDATE", Options: "SKIP LOCKED"}
 
@@ -100,7 +100,7 @@ func (f *fanOut) run(rows []eventRow) error {
 	if err != nil {
 		return err
 	}
-	var deliveries []deliveryRow
+	var deliveries []webhookDeliveryRow
 	for i := range rows {
 		r := &rows[i]
 		e, err := r.event()
@@ -135,8 +135,8 @@ func (f *fanOut) run(rows []eventRow) error {
 	return f.tx.Clauses(clause.OnConflict{Columns: []clause.Column{{Name: "id"}}, DoUpdates: clause.AssignmentColumns([]string{"data", "fanned_out"})}).Create(&rows).Error
 }
 
-func newDelivery(e *Event, endpointID string, now time.Time) deliveryRow {
-	return deliveryRow{
+func newDelivery(e *Event, endpointID string, now time.Time) webhookDeliveryRow {
+	return webhookDeliveryRow{
 		ID: NewID("whd"), TenantID: e.TenantID, EndpointID: endpointID, EventID: e.ID, Status: string(DeliveryPending), NextAt: micros(now), CreatedAt: micros(now),
 	}
 }
@@ -236,7 +236,7 @@ func enabledEndpoint(tx *gorm.DB, tenantID, id string) (*endpointRow, error) {
 	return &e, nil
 }
 
-func (r *deliveryRow) delivery(e *Event) *Delivery {
+func (r *webhookDeliveryRow) delivery(e *Event) *Delivery {
 	return &Delivery{
 		ID: r.ID, TenantID: r.TenantID, EndpointID: r.EndpointID, Event: *e, Status: DeliveryStatus(r.Status), Attempts: r.Attempts, NextAt: fromMicros(r.NextAt),
 		ResponseStatus: r.ResponseStatus, Code: r.Code, Excerpt: r.Excerpt, AttemptedAt: fromMicros(r.AttemptedAt), CreatedAt: fromMicros(r.CreatedAt),
@@ -244,7 +244,7 @@ func (r *deliveryRow) delivery(e *Event) *Delivery {
 }
 
 // deliveries gives rows the events that they carry. A row whose event was swept away is left out.
-func deliveries(q *gorm.DB, rows []deliveryRow) ([]*Delivery, error) {
+func deliveries(q *gorm.DB, rows []webhookDeliveryRow) ([]*Delivery, error) {
 	ids := make([]string, len(rows))
 	for i, r := range rows {
 		ids[i] = r.EventID
@@ -279,7 +279,7 @@ func (s *Store) ListDeliveries(ctx context.Context, tenantID, endpointID string,
 	if status != "" {
 		q = q.Where("status = ?", string(status))
 	}
-	l, err := list(q, p, "id", func(r *deliveryRow) string { return r.ID }, func(r *deliveryRow) (deliveryRow, error) { return *r, nil })
+	l, err := list(q, p, "id", func(r *webhookDeliveryRow) string { return r.ID }, func(r *webhookDeliveryRow) (webhookDeliveryRow, error) { return *r, nil })
 	if err != nil {
 		return nil, err
 	}
@@ -300,14 +300,14 @@ func (s *Store) ReplayDelivery(ctx context.Context, tenantID, endpointID, id str
 			return err
 		}
 		mine := tx.Where("tenant_id = ? AND endpoint_id = ? AND id = ?", tenantID, endpointID, id).Session(&gorm.Session{})
-		if err := mine.Model(&deliveryRow{}).Where("token IS NULL").UpdateColumns(replayed(Now())).Error; err != nil {
+		if err := mine.Model(&webhookDeliveryRow{}).Where("token IS NULL").UpdateColumns(replayed(Now())).Error; err != nil {
 			return err
 		}
-		var row deliveryRow
+		var row webhookDeliveryRow
 		if err := mine.Take(&row).Error; err != nil {
 			return err
 		}
-		list, err := deliveries(tx.Session(&gorm.Session{NewDB: true}), []deliveryRow{row})
+		list, err := deliveries(tx.Session(&gorm.Session{NewDB: true}), []webhookDeliveryRow{row})
 		if err == nil && len(list) == 0 {
 			err = ErrNotFound
 		}
@@ -325,7 +325,7 @@ func (s *Store) ReplayFailed(ctx context.Context, tenantID, endpointID string, s
 		if _, err := enabledEndpoint(tx, tenantID, endpointID); err != nil {
 			return err
 		}
-		q := tx.Model(&deliveryRow{}).Where("tenant_id = ? AND endpoint_id = ? AND status = 'failed' AND created_at >= ?", tenantID, endpointID, micros(since)).
+		q := tx.Model(&webhookDeliveryRow{}).Where("tenant_id = ? AND endpoint_id = ? AND status = 'failed' AND created_at >= ?", tenantID, endpointID, micros(since)).
 			UpdateColumns(replayed(Now()))
 		n = int(q.RowsAffected)
 		return q.Error

@@ -59,7 +59,7 @@ func (s *Store) ClaimDeliveries(ctx context.Context, endpointID, token string, l
 		if e, err = s.openEndpoint(&row); err != nil {
 			return err
 		}
-		var rows []deliveryRow
+		var rows []webhookDeliveryRow
 		err = tx.Clauses(skipLocked).Where("endpoint_id = ? AND status = 'pending' AND next_at <= ?", endpointID, micros(now)).
 			Order("next_at, id").Limit(n).Find(&rows).Error
 		if err != nil || len(rows) == 0 {
@@ -69,7 +69,7 @@ func (s *Store) ClaimDeliveries(ctx context.Context, endpointID, token string, l
 		for i, r := range rows {
 			ids[i] = r.ID
 		}
-		err = tx.Model(&deliveryRow{}).Where("id IN ?", ids).UpdateColumns(map[string]any{"token": token, "next_at": micros(now.Add(lease))}).Error
+		err = tx.Model(&webhookDeliveryRow{}).Where("id IN ?", ids).UpdateColumns(map[string]any{"token": token, "next_at": micros(now.Add(lease))}).Error
 		if err != nil {
 			return err
 		}
@@ -92,7 +92,7 @@ func (s *Store) RecordDeliveries(ctx context.Context, endpointID string, results
 		var health endpointHealth
 		for i := range results {
 			r := &results[i]
-			q := tx.Model(&deliveryRow{}).Where("id = ? AND endpoint_id = ? AND token = ?", r.ID, endpointID, r.Token).UpdateColumns(map[string]any{
+			q := tx.Model(&webhookDeliveryRow{}).Where("id = ? AND endpoint_id = ? AND token = ?", r.ID, endpointID, r.Token).UpdateColumns(map[string]any{
 				"status": string(r.Status), "attempts": r.Attempts, "next_at": micros(r.NextAt), "token": nil, "response_status": r.ResponseStatus,
 				"code": r.Code, "excerpt": r.Excerpt, "attempted_at": micros(r.AttemptedAt),
 			})
