@@ -81,6 +81,7 @@ type sending struct {
 	replies   map[string]*mail.Content // by message id; nil: not there
 	items     []outbox.Item
 	unsure    []bool // items whose content is not known
+	first     []int  // where in problems those of each item begin; they go on to the next one's
 	inline    []inlineFile
 }
 
@@ -93,15 +94,9 @@ type inlineFile struct {
 
 // prepare works a request out and finds everything that is wrong with it, f included. Nothing is stored.
 func (s *Server) prepare(c *gin.Context, req *sendRequest, f *findings) (*sending, error) {
-	w := &sending{
-		s: s, c: c, ctx: c.Request.Context(), tenant: tenantOf(c), req: req, now: time.Now().UTC(),
-		templates: map[templateKey]*mail.Template{}, composers: map[*mail.Template]*mail.Composer{}, replies: map[string]*mail.Content{},
-		items: make([]outbox.Item, len(req.mails)), unsure: make([]bool, len(req.mails)),
-	}
-	for _, step := range []func() error{w.findSender, w.findFiles, w.makeDrafts} {
-		if err := step(); err != nil {
-			return nil, err
-		}
+	w, err := s.lookUp(c, req)
+	if err != nil {
+		return nil, err
 	}
 	// The outbox composes, too. Here it is done only when the request cannot be accepted anyway, so that the answer names
 	// every problem, and before files are stored, so that nothing is stored of a request that is refused.
@@ -112,6 +107,21 @@ func (s *Server) prepare(c *gin.Context, req *sendRequest, f *findings) (*sendin
 	}
 	f.merge(w.problems)
 	return w, f.err()
+}
+
+// lookUp looks up all that a request refers to and makes its drafts. What is wrong with the references is in problems.
+func (s *Server) lookUp(c *gin.Context, req *sendRequest) (*sending, error) {
+	w := &sending{
+		s: s, c: c, ctx: c.Request.Context(), tenant: tenantOf(c), req: req, now: time.Now().UTC(),
+		templates: map[templateKey]*mail.Template{}, composers: map[*mail.Template]*mail.Composer{}, replies: map[string]*mail.Content{},
+		items: make([]outbox.Item, len(req.mails)), unsure: make([]bool, len(req.mails)), first: make([]int, len(req.mails)),
+	}
+	for _, step := range []func() error{w.findSender, w.findFiles, w.makeDrafts} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	return w, nil
 }
 
 func (w *sending) makeDrafts() error {
@@ -125,6 +135,7 @@ func (w *sending) makeDrafts() error {
 	}
 	for i := range w.req.mails {
 		m, at := &w.req.mails[i], w.req.at(i)
+		w.first[i] = len(w.problems)
 		t, err := w.findTemplate(i, m)
 		if err != nil {
 			return err
