@@ -107,7 +107,8 @@ func (a *app) start(o options) (_ *service, err error) {
 		s.http = &http.Server{
 			Handler: server.New(server.Config{
 				Store: s.store, Outbox: s.outbox, Transports: transports, Consent: s.consent, Logger: s.log, Production: a.config.Env == production,
-				Limits: server.Limits{SendBody: a.config.MaxSendBody, Attachment: a.config.MaxAttachment, Buffered: a.config.MaxBuffered},
+				Resolver: net.DefaultResolver,
+				Limits:   server.Limits{SendBody: a.config.MaxSendBody, Attachment: a.config.MaxAttachment, Buffered: a.config.MaxBuffered},
 			}),
 			ReadHeaderTimeout: 10 * time.Second,
 			IdleTimeout:       2 * time.Minute,

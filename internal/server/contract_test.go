@@ -312,11 +312,26 @@ func (w *contractWorld) jobs() {
 		key: w.full, method: "POST", path: "/v1/send-jobs", header: http.Header{"Idempotency-Key": {"j1"}},
 		body: object{"company_ref": "C001", "name": "Invoices of November", "external_id": "b1", "messages": messages},
 	}).text(w, "id")
+	w.check(messages)
 	w.get("/v1/send-jobs?limit=2")
 	w.get("/v1/send-jobs/" + job)
 	w.get("/v1/send-jobs/" + job + "/messages?limit=2&status=queued")
 	w.post(200, "/v1/send-jobs/"+job+"/cancel", nil)
 	w.get("/v1/send-jobs/" + job)
+}
+
+// check looks at a batch that has gone already, with one mail more.
+func (w *contractWorld) check(messages []any) {
+	unfilled := w.invoice("unfilled")
+	delete(unfilled, "tokens")
+	a := w.post(200, "/v1/send-jobs/check", object{"company_ref": "C001", "messages": append(slices.Clone(messages), unfilled)})
+	for _, code := range []string{"document_accepted_before", "token_unfilled", "file_not_pdf"} {
+		if !bytes.Contains(a.body, []byte(code)) {
+			w.Errorf("%s is not found: %s", code, a.body)
+		}
+	}
+	w.post(200, "/v1/send-jobs/check", object{"sender_profile_id": "prf_none", "messages": []any{w.invoice("x")}})
+	w.refuse(422, "field_unknown", contractCall{key: w.full, method: "POST", path: "/v1/send-jobs/check", body: object{"messages": []any{object{"recipient": "x"}}}})
 }
 
 // messagesOnTheirWay are sent, and end in every state.

@@ -102,7 +102,8 @@ func (s *Server) prepare(c *gin.Context, req *sendRequest, f *findings) (*sendin
 	// every problem, and before files are stored, so that nothing is stored of a request that is refused.
 	if len(w.problems) > 0 || len(f.list) > 0 || len(w.inline) > 0 {
 		for i := range w.items {
-			w.problems.Under("", w.compose(i))
+			_, ps := w.compose(i)
+			w.problems.Under("", ps)
 		}
 	}
 	f.merge(w.problems)
@@ -265,17 +266,21 @@ func (w *sending) due(t *time.Time) time.Time {
 	return *t
 }
 
-// compose finds the problems of one mail, with pointers into the request.
-func (w *sending) compose(i int) mail.Problems {
+// compose finds the problems of one mail, with pointers into the request. Without problems it gives the content, too; a mail whose
+// content is not known has none.
+func (w *sending) compose(i int) (*mail.Content, mail.Problems) {
 	d := *w.items[i].Draft
 	if w.unsure[i] {
 		d.Subject, d.Text = "-", "-" // nobody knows what it says, which is said already
 	}
-	_, _, ps := w.composer(w.items[i].Template).Compose(&d, w.now)
+	content, _, ps := w.composer(w.items[i].Template).Compose(&d, w.now)
 	for k := range ps {
 		ps[k].Pointer = w.locate(i, ps[k].Pointer)
 	}
-	return ps
+	if w.unsure[i] {
+		content = nil
+	}
+	return content, ps
 }
 
 // locate makes a pointer into the i-th mail one into the request: the attachments of the job stand elsewhere.

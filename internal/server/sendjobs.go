@@ -37,26 +37,33 @@ func (s *Server) createSendJob(c *gin.Context) error {
 		if err := id.about(c, req); err != nil {
 			return nil, err
 		}
-		if req.Purpose == "" {
-			req.Purpose = outbox.PurposeBatch
-		}
 		if len(req.Messages) == 0 {
 			f.merge(mail.Problems{{Pointer: "/messages", Code: mail.CodeFieldRequired}})
 		}
-		w, err := s.prepare(c, &sendRequest{
-			purpose: req.Purpose, profileID: req.SenderProfileID, userRef: req.UserRef, companyRef: req.CompanyRef,
-			templateID: req.TemplateID, documentType: req.DocumentType, language: req.Language, attachments: req.Attachments,
-			sendAt: req.SendAt,
-			job: store.JobDetail{
-				ExternalID: req.ExternalID, Name: req.Name, Tags: req.Tags, Metadata: req.Metadata, TemplateID: req.TemplateID,
-			},
-			mails: req.Messages, at: func(i int) string { return "/messages/" + strconv.Itoa(i) },
-		}, &f)
+		asked := jobRequest(&req)
+		asked.mails, asked.at = req.Messages, func(i int) string { return "/messages/" + strconv.Itoa(i) }
+		w, err := s.prepare(c, asked, &f)
 		if err != nil {
 			return nil, err
 		}
 		return w.submit(id, w.acceptedJob)
 	})
+}
+
+// jobRequest is what a job's request says for all of its mails.
+func jobRequest(req *api.SendJobRequest) *sendRequest {
+	purpose := req.Purpose
+	if purpose == "" {
+		purpose = outbox.PurposeBatch
+	}
+	return &sendRequest{
+		purpose: purpose, profileID: req.SenderProfileID, userRef: req.UserRef, companyRef: req.CompanyRef,
+		templateID: req.TemplateID, documentType: req.DocumentType, language: req.Language, attachments: req.Attachments,
+		sendAt: req.SendAt,
+		job: store.JobDetail{
+			ExternalID: req.ExternalID, Name: req.Name, Tags: req.Tags, Metadata: req.Metadata, TemplateID: req.TemplateID,
+		},
+	}
 }
 
 func (w *sending) acceptedJob(r *outbox.Receipt) (*answer, error) {

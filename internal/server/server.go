@@ -25,6 +25,7 @@ import (
 	"github.com/winprest/facteur/internal/consent"
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/outbox"
+	"github.com/winprest/facteur/internal/preflight"
 	"github.com/winprest/facteur/internal/server/docs"
 	"github.com/winprest/facteur/internal/store"
 	"github.com/winprest/facteur/internal/transport"
@@ -38,6 +39,10 @@ type Config struct {
 	Consent    *consent.Service   // nil: no profile can be connected to Gmail
 	Logger     *slog.Logger       // nil: slog.Default()
 	Limits     Limits
+	// Resolver looks up the recipients' domains when a batch is checked; nil: they are not looked up.
+	Resolver preflight.Resolver
+	// Suppressions knows the addresses that a checked batch must not write to; nil: there are none.
+	Suppressions preflight.Suppressions
 	// Production adds Strict-Transport-Security: the service is reached over TLS.
 	Production bool
 }
@@ -77,6 +82,9 @@ type Server struct {
 	limits     Limits
 	production bool
 
+	resolver     preflight.Resolver
+	suppressions preflight.Suppressions
+
 	buffered  atomic.Int64 // bytes of JSON bodies held at this moment
 	keys      inFlight
 	profiles  fresh[profileKey, *mail.Profile]
@@ -88,7 +96,7 @@ type Server struct {
 func New(cfg Config) *Server {
 	s := &Server{
 		store: cfg.Store, outbox: cfg.Outbox, transports: cfg.Transports, consent: cfg.Consent, log: cfg.Logger, limits: cfg.Limits.withDefaults(),
-		production: cfg.Production,
+		production: cfg.Production, resolver: cfg.Resolver, suppressions: cfg.Suppressions,
 	}
 	if s.log == nil {
 		s.log = slog.Default()
@@ -184,6 +192,7 @@ func (s *Server) routes() []route {
 		{post, "/v1/messages/:id/resolve", send, s.resolveMessage},
 
 		{post, "/v1/send-jobs", send, s.createSendJob},
+		{post, "/v1/send-jobs/check", send, s.checkSendJob},
 		{get, "/v1/send-jobs", read, s.listSendJobs},
 		{get, "/v1/send-jobs/:id", read, s.getSendJob},
 		{get, "/v1/send-jobs/:id/messages", read, s.listSendJobMessages},
