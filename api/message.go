@@ -178,8 +178,9 @@ type Message struct {
 	// Status of the message. queued: waits for its turn. sending: is being handed over. sent: the next mail server took it, which does
 	// not prove that it is in the mailbox. deferred: is tried again by itself. held: waits for the sender profile to be mended.
 	// failed: was not sent. uncertain: may or may not have been sent; a person decides (resolve), or the mailbox of a Gmail profile
-	// with reconcile, which is searched. canceled: was stopped.
-	Status string `json:"status" enums:"queued,sending,sent,deferred,failed,held,uncertain,canceled" example:"sent"`
+	// with reconcile, which is searched. canceled: was stopped. paused: waits for its send job to be released or to go on. draft: is
+	// being prepared; language and subject are those that it would have now.
+	Status string `json:"status" enums:"queued,sending,sent,deferred,failed,held,uncertain,canceled,paused,draft" example:"sent"`
 	// Problem is what happened and what to do, for a message that is deferred, held, failed, uncertain, or sent to some of its
 	// recipients only. Absent when there is nothing to say.
 	Problem *Trouble `json:"problem,omitempty"`

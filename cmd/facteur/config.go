@@ -30,6 +30,7 @@ type config struct {
 	AllowNetworks networks      `env:"FACTEUR_ALLOW_NETWORKS" doc:"networks besides the public ones that profiles may connect to: private, loopback, or ranges such as 10.0.0.0/8"`
 	Workers       int           `env:"FACTEUR_WORKERS" envDefault:"64" doc:"connections to mail servers that this process works at once"`
 	MaxWait       time.Duration `env:"FACTEUR_MAX_WAIT" envDefault:"48h" doc:"how long a mail may stay deferred before it fails"`
+	Unreleased    time.Duration `env:"FACTEUR_UNRELEASED" envDefault:"720h" doc:"how long a send job that nobody releases is kept after its last change"`
 	Lease         time.Duration `env:"FACTEUR_LEASE" envDefault:"60s" doc:"how long the mail of a process that died stays with it before another takes it over"`
 	MaxAttachment int64         `env:"FACTEUR_MAX_ATTACHMENT" envDefault:"26214400" doc:"largest uploaded file, in bytes"`
 	MaxSendBody   int64         `env:"FACTEUR_MAX_SEND_BODY" envDefault:"25165824" doc:"largest JSON body of a message or a send job, in bytes"`

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	_ "time/tzdata" // sending hours are in the firm's time zone, and Windows has no database of them
 
 	"github.com/alecthomas/kong"
 )

@@ -93,7 +93,7 @@ func (a *app) start(o options) (_ *service, err error) {
 		return nil, err
 	}
 	if s.outbox, err = outbox.New(s.store, transports, outbox.Config{
-		Logger: s.log, Workers: a.config.Workers, MaxWait: a.config.MaxWait, Lease: a.config.Lease,
+		Logger: s.log, Workers: a.config.Workers, MaxWait: a.config.MaxWait, Lease: a.config.Lease, Unreleased: a.config.Unreleased,
 	}); err != nil {
 		return nil, err
 	}

@@ -161,6 +161,8 @@ const (
 	StatusHeld      Status = "held" // never stored: queued or deferred while the profile has a Hold
 	StatusUncertain Status = "uncertain"
 	StatusCanceled  Status = "canceled"
+	StatusPaused    Status = "paused" // waits for its send job to be released or to go on
+	StatusDraft     Status = "draft"  // never stored: of a send job that is being prepared
 )
 
 // Final says that no automation moves the message any more.

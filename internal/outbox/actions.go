@@ -35,7 +35,7 @@ const (
 // Cancel stops a message that was not handed over. It is too late (*StateError) once the hand-over began.
 func (o *Outbox) Cancel(ctx context.Context, tenantID, actor, messageID string) error {
 	return o.act(ctx, tenantID, actor, messageID, "message.cancel", nil, func(m *store.MessageState) error {
-		waits := m.Status == mail.StatusQueued || m.Status == mail.StatusDeferred
+		waits := m.Status == mail.StatusQueued || m.Status == mail.StatusDeferred || m.Status == mail.StatusPaused
 		claimed := m.Status == mail.StatusSending && m.Phase == mail.PhaseClaimed // the mark will be fenced off
 		if !waits && !claimed {
 			return &StateError{"cancel", m.Status, m.Phase}
@@ -161,24 +161,6 @@ func (o *Outbox) act(ctx context.Context, tenantID, actor, messageID, action str
 		o.kicks.kick(ring.ProfileID, ring.Messages)
 	}
 	return err
-}
-
-// CancelJob cancels every message of the job that was not handed over, and says how many. What is on its way keeps its course.
-func (o *Outbox) CancelJob(ctx context.Context, tenantID, actor, jobID string) (canceled int, err error) {
-	now := time.Now().UTC()
-	if _, err := o.store.Job(ctx, tenantID, jobID); err != nil {
-		return 0, err
-	}
-	err = o.store.Write(ctx, func(ctx context.Context, tx *store.Tx) error {
-		if canceled, err = o.store.CancelJob(ctx, tx, tenantID, jobID, now); err != nil {
-			return err
-		}
-		return o.store.AppendAudit(ctx, tx, &store.AuditEvent{
-			TenantID: tenantID, Actor: actor, Action: "send_job.cancel", Subject: jobID,
-			Detail: json.RawMessage(fmt.Sprintf(`{"canceled":%d}`, canceled)), CreatedAt: now,
-		})
-	})
-	return canceled, err
 }
 
 // Render makes the exact mail as it was or will be sent.

@@ -106,6 +106,9 @@ func (r *laneRun) run(ctx context.Context) error {
 		}
 		r.closeSession()
 		asleep, err := r.store.RestLane(ctx, r.lane, r.token)
+		if asleep {
+			r.tender.rested(r.lane.ProfileID)
+		}
 		if err != nil || asleep {
 			return err
 		}

@@ -9,6 +9,7 @@
 //	           handover.go)
 //	journal    marks "committing" before, and outcomes after each hand-over, many in one commit (journal.go)
 //	reaper     finds what a dead process left, what has waited too long, and what is due without a wake-up (reaper.go)
+//	jobs       moves the gate of a send job: who may go, and when (jobs.go, tender.go); drafts and their release (drafts.go, release.go)
 //	reconcile  looks for mails of uncertain outcome where the transport can do that (reconcile.go)
 //
 // The message rows are the truth. A wake-up that runs twice, late or on two machines finds nothing to claim; one that is
@@ -51,6 +52,8 @@ type Config struct {
 	// LostLook is when one of a worker that disappeared is looked for at last, before it counts as absent: 2 h. The worker may
 	// only be cut off from the database, and 35 MB on the slowest line that is tolerated take it an hour and a half.
 	LostLook time.Duration
+	// Unreleased is how long a draft, or a job that is to be released by a person, is kept after its last change: 30 days.
+	Unreleased time.Duration
 }
 
 func (c Config) withDefaults() Config {
@@ -74,6 +77,7 @@ func (c Config) withDefaults() Config {
 		c.Looks = []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute}
 	}
 	def(&c.LostLook, 2*time.Hour)
+	def(&c.Unreleased, 30*24*time.Hour)
 	return c
 }
 
@@ -89,6 +93,8 @@ type Outbox struct {
 	accepted chan struct{} // closed when nothing of intake is committed any more
 	journal  *journal
 	kicks    kicks
+	tender   tender
+	releases chan struct{} // has an element for each release under way, and no more room than there may be
 
 	active   atomic.Int64 // lanes at work in this process
 	stopping chan struct{}
@@ -109,10 +115,13 @@ func New(st *store.Store, transports transport.Registry, cfg Config) (*Outbox, e
 		intake:   make(chan *pending, 256),
 		accepted: make(chan struct{}),
 		stopping: make(chan struct{}),
+		releases: make(chan struct{}, maxReleases),
 	}
 	o.background, o.cancel = context.WithCancel(context.Background())
 	o.journal = newJournal(st, cfg.Logger)
 	o.kicks.init()
+	o.tender.init()
+	o.journal.unsent = o.tender.unsent
 	o.leases.init()
 	var err error
 	if o.queue, err = newQueue(st, o.workLane, cfg); err != nil {
@@ -134,6 +143,7 @@ func (o *Outbox) Start(ctx context.Context) error {
 	o.journal.start()
 	o.wg.Go(o.reap)
 	o.wg.Go(o.renew)
+	o.wg.Go(o.tend)
 	if o.finds() {
 		o.wg.Go(o.reconcile)
 	}

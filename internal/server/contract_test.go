@@ -318,6 +318,62 @@ func (w *contractWorld) jobs() {
 	w.get("/v1/send-jobs/" + job + "/messages?limit=2&status=queued")
 	w.post(200, "/v1/send-jobs/"+job+"/cancel", nil)
 	w.get("/v1/send-jobs/" + job)
+	w.drafts()
+	w.gates()
+}
+
+// drafts are prepared, mended, and released.
+func (w *contractWorld) drafts() {
+	send := func(want int, method, path string, body any) contractAnswer {
+		return w.do(want, contractCall{key: w.full, method: method, path: path, body: body})
+	}
+	faulty := w.invoice("draft1")
+	delete(faulty, "tokens")
+	job := w.do(202, contractCall{
+		key: w.full, method: "POST", path: "/v1/send-jobs", header: http.Header{"Idempotency-Key": {"d1"}},
+		body: object{
+			"draft": true, "company_ref": "C001", "canary": 1, "stop_after_failures": 2, "messages": []any{w.invoice("draft0")},
+			"window": object{"from": "08:00", "to": "18:00", "holidays": "BE"},
+		},
+	}).text(w, "id")
+	path := "/v1/send-jobs/" + job
+	w.refuse(409, "send_job_not_released", contractCall{key: w.full, method: "POST", path: path + "/pause"})
+	var appended struct{ Messages []struct{ ID string } }
+	w.do(201, contractCall{
+		key: w.full, method: "POST", path: path + "/messages", header: http.Header{"Idempotency-Key": {"d2"}},
+		body: object{"messages": []any{faulty, w.invoice("draft2")}},
+	}).into(w, &appended)
+	w.get(path + "/messages?status=draft")
+	w.get("/v1/send-jobs?state=draft")
+	w.refuse(422, "token_unfilled", contractCall{key: w.full, method: "POST", path: path + "/release"})
+	message := path + "/messages/" + appended.Messages[0].ID
+	send(200, "GET", message, nil)
+	send(200, "PUT", message, w.invoice("draft1"))
+	send(204, "DELETE", path+"/messages/"+appended.Messages[1].ID, nil)
+	send(404, "DELETE", path+"/messages/"+appended.Messages[1].ID, nil)
+	w.do(200, contractCall{key: w.full, method: "POST", path: path + "/release", header: http.Header{"Idempotency-Key": {"d3"}}})
+	w.refuse(409, "send_job_not_draft", contractCall{key: w.full, method: "DELETE", path: message})
+	w.refuse(422, "time_zone_unknown", contractCall{key: w.full, method: "POST", path: "/v1/send-jobs", body: object{
+		"draft": true, "company_ref": "C001", "window": object{"from": "08:00", "to": "18:00", "time_zone": "Europe/Bruxelles"},
+	}})
+	empty := send(202, "POST", "/v1/send-jobs", object{"draft": true, "company_ref": "C001"}).text(w, "id")
+	w.refuse(409, "draft_empty", contractCall{key: w.full, method: "POST", path: "/v1/send-jobs/" + empty + "/release"})
+	w.post(200, "/v1/send-jobs/"+empty+"/cancel", nil)
+	w.refuse(409, "send_job_over", contractCall{key: w.full, method: "POST", path: "/v1/send-jobs/" + empty + "/release"})
+}
+
+// gates keep the messages of a job.
+func (w *contractWorld) gates() {
+	job := w.post(202, "/v1/send-jobs", object{"company_ref": "C001", "release": "manual", "messages": []any{w.invoice("gate0"), w.invoice("gate1")}}).text(w, "id")
+	path := "/v1/send-jobs/" + job
+	w.get(path + "/messages?status=paused")
+	w.post(200, path+"/release", nil)
+	w.post(200, path+"/pause", object{"note": "The terms are being corrected."})
+	w.get(path)
+	w.post(200, path+"/pause", nil)
+	w.post(200, path+"/resume", object{})
+	w.post(200, path+"/retry-failed", nil)
+	w.post(200, path+"/cancel", nil)
 }
 
 // check looks at a batch that has gone already, with one mail more.

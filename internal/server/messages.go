@@ -79,7 +79,7 @@ func messageLinks(id, job string) api.Links {
 //	@ID			listMessages
 //	@Tags		messages
 //	@Produce	json
-//	@Param		status				query		string	false	"Only messages with this status."	Enums(queued, sending, sent, deferred, failed, held, uncertain, canceled)
+//	@Param		status				query		string	false	"Only messages with this status."	Enums(queued, sending, sent, deferred, failed, held, uncertain, canceled, paused)
 //	@Param		job_id				query		string	false	"Only messages of this send job."
 //	@Param		sender_profile_id	query		string	false	"Only messages of this sender profile."
 //	@Param		external_id			query		string	false	"Only messages with this number of your own."
@@ -97,9 +97,7 @@ func (s *Server) listMessages(c *gin.Context) error {
 // answerMessages lists the messages that the query selects, of one job when jobID is not empty.
 func (s *Server) answerMessages(c *gin.Context, jobID string) error {
 	q := newQuery(c)
-	f := store.MessageFilter{
-		JobID: jobID, Status: mail.Status(q.oneOf("status", "queued", "sending", "sent", "deferred", "failed", "held", "uncertain", "canceled")),
-	}
+	f := store.MessageFilter{JobID: jobID, Status: q.status(jobID != "")}
 	if jobID == "" {
 		f.JobID, f.ProfileID, f.ExternalID = q.text("job_id"), q.text("sender_profile_id"), q.text("external_id")
 		f.CreatedAfter, f.CreatedBefore = q.time("created_after"), q.time("created_before")
@@ -114,6 +112,15 @@ func (s *Server) answerMessages(c *gin.Context, jobID string) error {
 	}
 	lang := language(c)
 	return reply(c, http.StatusOK, listOf(l, func(m *store.Message) api.Message { return messageOf(lang, m) }))
+}
+
+// status is a message's; one of a job may be a draft.
+func (q *query) status(ofJob bool) mail.Status {
+	known := []string{"queued", "sending", "sent", "deferred", "failed", "held", "uncertain", "canceled", "paused"}
+	if ofJob {
+		known = append(known, "draft")
+	}
+	return mail.Status(q.oneOf("status", known...))
 }
 
 // getMessage gives one message.

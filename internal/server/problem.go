@@ -41,6 +41,11 @@ const (
 	codeNotUncertain         = "not_uncertain"
 	codeDuplicateDocument    = "duplicate_document"
 	codeDocumentSentSince    = "document_sent_since"
+	codeJobNotDraft          = "send_job_not_draft"
+	codeJobNotReleased       = "send_job_not_released"
+	codeJobOver              = "send_job_over"
+	codeJobFinished          = "send_job_finished"
+	codeDraftEmpty           = "draft_empty"
 )
 
 // Codes of parameters of the query.
@@ -94,6 +99,7 @@ func refusalOf(err error) *refusal {
 		own      *refusal
 		problems mail.Problems
 		state    *outbox.StateError
+		job      *outbox.JobStateError
 		refused  *consent.Refusal
 		large    *http.MaxBytesError
 	)
@@ -106,6 +112,10 @@ func refusalOf(err error) *refusal {
 		return &refusal{status: http.StatusUnprocessableEntity, code: codeValidationFailed, problems: f.list, omitted: f.omitted}
 	case errors.As(err, &state):
 		return refuse(http.StatusConflict, stateCode(state))
+	case errors.As(err, &job):
+		return refuse(http.StatusConflict, jobStateCode(job))
+	case errors.Is(err, outbox.ErrEmpty):
+		return refuse(http.StatusConflict, codeDraftEmpty)
 	case errors.As(err, &refused):
 		return &refusal{status: http.StatusConflict, code: refused.Code, params: refused.Params}
 	case errors.As(err, &large):
@@ -146,6 +156,18 @@ func stateCode(e *outbox.StateError) string {
 		return codeNotUncertain
 	}
 	return codeTooLateToCancel
+}
+
+func jobStateCode(e *outbox.JobStateError) string {
+	switch {
+	case e.Action == "change":
+		return codeJobNotDraft
+	case e.State == mail.JobCanceled || e.State == mail.JobExpired:
+		return codeJobOver
+	case e.State == mail.JobDraft || e.Gate == mail.GateAwaitingRelease:
+		return codeJobNotReleased
+	}
+	return codeJobFinished
 }
 
 // bytesText writes a limit as a person reads it.

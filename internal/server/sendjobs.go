@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"net/http"
 	"strconv"
 
@@ -9,13 +10,14 @@ import (
 	"github.com/winprest/facteur/api"
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/outbox"
+	"github.com/winprest/facteur/internal/server/texts"
 	"github.com/winprest/facteur/internal/store"
 )
 
 // createSendJob accepts a batch.
 //
 //	@Summary		Send a batch
-//	@Description	Stores 1 to 10,000 mails in one commit, all or nothing, and answers before they are sent. When anything is wrong with any of them nothing is stored and `errors` names every field.
+//	@Description	Stores 1 to 10,000 mails in one commit, all or nothing, and answers before they are sent. When anything is wrong with any of them nothing is stored and `errors` names every field. With `draft` they are kept as they are asked, and composed when the job is released.
 //	@ID				createSendJob
 //	@Tags			send-jobs
 //	@Accept			json
@@ -37,11 +39,18 @@ func (s *Server) createSendJob(c *gin.Context) error {
 		if err := id.about(c, req); err != nil {
 			return nil, err
 		}
+		if req.Purpose == "" {
+			req.Purpose = outbox.PurposeBatch
+		}
+		rules := jobRules(&req, &f)
+		if req.Draft {
+			return s.createDraft(c, id, &req, rules, &f)
+		}
 		if len(req.Messages) == 0 {
 			f.merge(mail.Problems{{Pointer: "/messages", Code: mail.CodeFieldRequired}})
 		}
 		asked := jobRequest(&req)
-		asked.mails, asked.at = req.Messages, func(i int) string { return "/messages/" + strconv.Itoa(i) }
+		asked.rules, asked.mails, asked.at = rules, req.Messages, func(i int) string { return "/messages/" + strconv.Itoa(i) }
 		w, err := s.prepare(c, asked, &f)
 		if err != nil {
 			return nil, err
@@ -52,18 +61,47 @@ func (s *Server) createSendJob(c *gin.Context) error {
 
 // jobRequest is what a job's request says for all of its mails.
 func jobRequest(req *api.SendJobRequest) *sendRequest {
-	purpose := req.Purpose
-	if purpose == "" {
-		purpose = outbox.PurposeBatch
-	}
 	return &sendRequest{
-		purpose: purpose, profileID: req.SenderProfileID, userRef: req.UserRef, companyRef: req.CompanyRef,
+		purpose: cmp.Or(req.Purpose, outbox.PurposeBatch), profileID: req.SenderProfileID, userRef: req.UserRef, companyRef: req.CompanyRef,
 		templateID: req.TemplateID, documentType: req.DocumentType, language: req.Language, attachments: req.Attachments,
-		sendAt: req.SendAt,
-		job: store.JobDetail{
-			ExternalID: req.ExternalID, Name: req.Name, Tags: req.Tags, Metadata: req.Metadata, TemplateID: req.TemplateID,
-		},
+		sendAt: req.SendAt, job: jobDetail(req),
 	}
+}
+
+func jobDetail(req *api.SendJobRequest) store.JobDetail {
+	return store.JobDetail{ExternalID: req.ExternalID, Name: req.Name, Tags: req.Tags, Metadata: req.Metadata, TemplateID: req.TemplateID}
+}
+
+// Values of a job's release.
+const (
+	releaseImmediate = "immediate"
+	releaseManual    = "manual"
+)
+
+// jobRules reads how the job is to be sent.
+func jobRules(req *api.SendJobRequest, f *findings) mail.JobRules {
+	r := mail.JobRules{Manual: req.Release == releaseManual, Canary: req.Canary, StopAfter: req.StopAfterFailures}
+	if w := req.Window; w != nil {
+		r.Window = &mail.Window{Days: w.Days, From: w.From, To: w.To, TimeZone: cmp.Or(w.TimeZone, mail.DefaultTimeZone), Holidays: w.Holidays}
+		if w.Holidays == "none" {
+			r.Window.Holidays = ""
+		}
+		var ps mail.Problems
+		ps.Under("/window", r.Window.Check())
+		f.merge(ps)
+	}
+	return r
+}
+
+func windowOf(w *mail.Window) *api.SendingWindow {
+	if w == nil {
+		return nil
+	}
+	days := w.Days
+	if len(days) == 0 {
+		days = []string{"mon", "tue", "wed", "thu", "fri"}
+	}
+	return &api.SendingWindow{Days: days, From: w.From, To: w.To, TimeZone: w.TimeZone, Holidays: cmp.Or(w.Holidays, "none")}
 }
 
 func (w *sending) acceptedJob(r *outbox.Receipt) (*answer, error) {
@@ -72,6 +110,9 @@ func (w *sending) acceptedJob(r *outbox.Receipt) (*answer, error) {
 		ExternalID: w.req.job.ExternalID, CreatedAt: r.CreatedAt, SendAt: w.req.sendAt, Links: jobLinks(r.JobID),
 	}
 	accepted.Status, accepted.Problem = w.held()
+	if accepted.Problem == nil && r.Gate.Lets() != mail.PassAll {
+		accepted.Status = string(mail.StatusPaused)
+	}
 	for i, m := range r.Messages {
 		d := &w.items[i].Detail
 		accepted.Messages[i] = api.AcceptedJobMessage{
@@ -99,6 +140,7 @@ func jobLinks(id string) api.Links {
 //	@Produce	json
 //	@Param		purpose				query		string	false	"Only jobs with this purpose."	Enums(batch, one_off)
 //	@Param		sender_profile_id	query		string	false	"Only jobs of this sender profile."
+//	@Param		state				query		string	false	"Only jobs in this state."			Enums(draft, released, canceled, expired)
 //	@Param		created_after		query		string	false	"Only jobs accepted at or after this time."	format(date-time)
 //	@Param		created_before		query		string	false	"Only jobs accepted before this time."		format(date-time)
 //	@Param		cursor				query		string	false	"next_cursor of the page before."
@@ -110,25 +152,45 @@ func (s *Server) listSendJobs(c *gin.Context) error {
 	q := newQuery(c)
 	f := store.JobFilter{
 		Purpose: q.oneOf("purpose", outbox.PurposeBatch, outbox.PurposeOneOff), ProfileID: q.text("sender_profile_id"),
+		State:        mail.JobState(q.oneOf("state", string(mail.JobDraft), string(mail.JobReleased), string(mail.JobCanceled), string(mail.JobExpired))),
 		CreatedAfter: q.time("created_after"), CreatedBefore: q.time("created_before"),
 	}
 	page := q.page()
 	if err := q.err(); err != nil {
 		return err
 	}
+	lang := language(c)
 	l, err := s.store.ListJobs(c.Request.Context(), tenantOf(c), f, page)
 	if err != nil {
 		return err
 	}
-	return reply(c, http.StatusOK, listOf(l, jobSummary))
+	return reply(c, http.StatusOK, listOf(l, func(j *store.Job) api.SendJobSummary { return jobSummary(lang, j) }))
 }
 
-func jobSummary(j *store.Job) api.SendJobSummary {
-	return api.SendJobSummary{
+func jobSummary(lang string, j *store.Job) api.SendJobSummary {
+	w := api.SendJobSummary{
 		ID: j.ID, Purpose: j.Purpose, Sender: api.Sender{ProfileID: j.ProfileID, Level: string(j.Detail.SenderLevel), Reason: j.Detail.SenderReason},
 		Name: j.Detail.Name, ExternalID: j.Detail.ExternalID, Tags: j.Detail.Tags, Metadata: j.Detail.Metadata, Total: j.Total,
+		State: string(j.State), Gate: gateOf(lang, &j.Gate), Release: releaseImmediate, Canary: j.Rules.Canary,
+		StopAfterFailures: j.Rules.StopAfter, Window: windowOf(j.Rules.Window), FinishedAt: optional(j.FinishedAt),
 		SendAt: optional(j.SendAt), CreatedAt: j.CreatedAt, CreatedBy: j.CreatedBy, Links: jobLinks(j.ID),
 	}
+	if j.Rules.Manual || j.State == mail.JobDraft {
+		w.Release = releaseManual
+	}
+	if j.State == mail.JobDraft || j.Gate.Code == mail.GateAwaitingRelease {
+		w.ExpiresAt = optional(j.ExpiresAt)
+	}
+	return w
+}
+
+func gateOf(lang string, g *store.JobGate) *api.JobGate {
+	if g.Code == mail.GateOpen {
+		return nil
+	}
+	w := &api.JobGate{Code: string(g.Code), Since: g.Since, Until: optional(g.Until), By: g.By, Note: g.Note}
+	w.Title, w.Detail = texts.Lookup(lang, w.Code, nil)
+	return w
 }
 
 // getSendJob gives one send job.
@@ -145,7 +207,7 @@ func (s *Server) getSendJob(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	return reply(c, http.StatusOK, jobOf(j))
+	return reply(c, http.StatusOK, jobOf(language(c), j))
 }
 
 func (s *Server) jobInPath(c *gin.Context) (*store.Job, error) {
@@ -156,17 +218,18 @@ func (s *Server) jobInPath(c *gin.Context) (*store.Job, error) {
 	return s.store.Job(c.Request.Context(), tenantOf(c), id)
 }
 
-func jobOf(j *store.Job) api.SendJob {
+func jobOf(lang string, j *store.Job) api.SendJob {
 	n := j.Counts
 	w := api.SendJob{
-		SendJobSummary: jobSummary(j), Partial: j.Partial,
+		SendJobSummary: jobSummary(lang, j), Partial: j.Partial,
 		Counts: api.JobCounts{
 			Queued: n[mail.StatusQueued], Sending: n[mail.StatusSending], Sent: n[mail.StatusSent], Deferred: n[mail.StatusDeferred],
 			Failed: n[mail.StatusFailed], Held: n[mail.StatusHeld], Uncertain: n[mail.StatusUncertain], Canceled: n[mail.StatusCanceled],
+			Paused: n[mail.StatusPaused], Draft: n[mail.StatusDraft],
 		},
 	}
 	w.Done = w.Counts.Sent + w.Counts.Failed + w.Counts.Canceled
-	w.Finished = w.Done == w.Total
+	w.Finished = w.Done == w.Total && j.State != mail.JobDraft
 	return w
 }
 
@@ -177,7 +240,7 @@ func jobOf(j *store.Job) api.SendJob {
 //	@Tags		send-jobs
 //	@Produce	json
 //	@Param		id		path		string	true	"Id of the job."
-//	@Param		status	query		string	false	"Only messages with this status."	Enums(queued, sending, sent, deferred, failed, held, uncertain, canceled)
+//	@Param		status	query		string	false	"Only messages with this status."	Enums(queued, sending, sent, deferred, failed, held, uncertain, canceled, paused, draft)
 //	@Param		cursor	query		string	false	"next_cursor of the page before."
 //	@Param		limit	query		int		false	"Items of a page."	minimum(1)	maximum(200)	default(50)
 //	@Success	200		{object}	api.List[api.Message]
@@ -188,13 +251,16 @@ func (s *Server) listSendJobMessages(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
+	if j.State == mail.JobDraft {
+		return s.answerDrafts(c, j)
+	}
 	return s.answerMessages(c, j.ID)
 }
 
 // cancelSendJob stops what was not handed over.
 //
 //	@Summary		Cancel a send job
-//	@Description	Stops every message that was not handed over. What was sent or is on its way keeps its course.
+//	@Description	Stops every message that was not handed over. What was sent or is on its way keeps its course, and is not tried again. The messages of a draft are thrown away.
 //	@ID				cancelSendJob
 //	@Tags			send-jobs
 //	@Produce		json
@@ -214,5 +280,5 @@ func (s *Server) cancelSendJob(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	return reply(c, http.StatusOK, api.CanceledJob{Canceled: n, Job: jobOf(j)})
+	return reply(c, http.StatusOK, api.CanceledJob{Canceled: n, Job: jobOf(language(c), j)})
 }

@@ -42,6 +42,10 @@ var scopes = map[string]store.Scope{
 
 	"POST /v1/send-jobs": store.ScopeSend, "POST /v1/send-jobs/check": store.ScopeSend, "GET /v1/send-jobs": store.ScopeRead, "GET /v1/send-jobs/:id": store.ScopeRead,
 	"GET /v1/send-jobs/:id/messages": store.ScopeRead, "POST /v1/send-jobs/:id/cancel": store.ScopeSend,
+	"POST /v1/send-jobs/:id/messages": store.ScopeSend, "GET /v1/send-jobs/:id/messages/:message": store.ScopeRead,
+	"PUT /v1/send-jobs/:id/messages/:message": store.ScopeSend, "DELETE /v1/send-jobs/:id/messages/:message": store.ScopeSend,
+	"POST /v1/send-jobs/:id/release": store.ScopeSend, "POST /v1/send-jobs/:id/pause": store.ScopeSend,
+	"POST /v1/send-jobs/:id/resume": store.ScopeSend, "POST /v1/send-jobs/:id/retry-failed": store.ScopeSend,
 
 	"GET /v1/audit-events": store.ScopeRead,
 
@@ -55,7 +59,7 @@ func TestScopes(t *testing.T) {
 	keys := map[store.Scope]string{
 		store.ScopeSend: h.ours.send, store.ScopeRead: h.ours.read, store.ScopeManage: h.ours.manage, store.ScopeOperator: h.operator,
 	}
-	path := strings.NewReplacer(":id", "msg_0", ":key", "key_0", ":language", "fr")
+	path := strings.NewReplacer(":id", "msg_0", ":message", "msg_0", ":key", "key_0", ":language", "fr")
 	for _, r := range h.server.routes() {
 		name := r.method + " " + r.path
 		want, known := scopes[name]

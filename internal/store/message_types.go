@@ -72,35 +72,3 @@ type MessageFilter struct {
 	Status                       mail.Status // held included; queued and deferred leave out what is held
 	CreatedAfter, CreatedBefore  time.Time   // after is included, before is not
 }
-
-// Job is a send job as it is read.
-type Job struct {
-	ID, TenantID, ProfileID string
-	Purpose                 string // "one_off" | "batch"
-	Total                   int
-	Detail                  JobDetail
-	SendAt                  time.Time // zero: at once
-	CreatedBy               string    // API key id
-	CreatedAt               time.Time
-
-	// Counts and Partial are filled by Store.Job alone.
-	Counts  map[mail.Status]int // of its messages by status as Message.Status has it; statuses with none are absent
-	Partial int                 // of those sent: how many were refused for some of their recipients
-}
-
-// JobDetail is what the caller asked for the job as a whole.
-type JobDetail struct {
-	ExternalID   string            `json:"external_id,omitempty"`
-	Name         string            `json:"name,omitempty"`
-	Tags         []string          `json:"tags,omitempty"`
-	Metadata     map[string]string `json:"metadata,omitempty"`
-	TemplateID   string            `json:"template_id,omitempty"`
-	SenderLevel  mail.Level        `json:"sender_level,omitempty"`
-	SenderReason string            `json:"sender_reason,omitempty"`
-}
-
-// JobFilter selects jobs; zero fields select everything.
-type JobFilter struct {
-	Purpose, ProfileID          string
-	CreatedAfter, CreatedBefore time.Time // after is included, before is not
-}
