@@ -52,7 +52,8 @@ type CheckProblem struct {
 	Severity string `json:"severity" enums:"blocking,warning,info" example:"blocking"`
 	// Code is the stable name of the problem: one of those below, or of those that a refused request has in errors.
 	// profile_not_ready (see cause), profile_paused, profile_unchecked; domain_typo, domain_without_mail, domain_refuses_mail,
-	// domains_unchecked; document_sent_before, document_accepted_before, document_twice; recipient_suppressed; file_empty, file_not_pdf,
+	// domains_unchecked; token_unknown;
+	// document_sent_before, document_accepted_before, document_twice; recipient_suppressed; file_empty, file_not_pdf,
 	// file_not_xml, file_doctype, file_not_ubl, file_of_other_document, file_of_another_client; message_over_size_limit;
 	// day_limit_exceeded.
 	Code string `json:"code" example:"domain_typo"`

@@ -2,7 +2,9 @@ package preflight
 
 import (
 	"context"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/store"
@@ -40,6 +42,28 @@ func recipients(messages []Message, kinds ...mail.RecipientKind) []recipient {
 		}
 	}
 	return all
+}
+
+// checkTokens names values that no text asks for: the word in the template may be misspelt, or the value's name. It is said once of each.
+func (c *Check) checkTokens(m *Message) {
+	if m.Template == nil && m.Content == nil { // nobody knows what it says
+		return
+	}
+	for name := range m.Draft.Tokens {
+		if mail.IsBuiltinToken(name) || !mail.CheckTokenName(name) {
+			continue
+		}
+		if m.Template != nil {
+			if slices.Contains(m.Template.Tokens, name) {
+				continue
+			}
+		} else if strings.Contains(m.Draft.Subject+m.Draft.Text+m.Draft.HTML, name) {
+			continue
+		}
+		if c.problems.first("", CodeTokenUnknown+" "+name) {
+			c.problems.add(m, Info, m.At+"/tokens/"+mail.EscapePointer(name), CodeTokenUnknown, "token", name)
+		}
+	}
 }
 
 // checkDocuments finds those that two mails of the batch bring to the same recipient, and those that somebody has.

@@ -299,17 +299,19 @@ func (f *files) hold(m *Message, a *mail.Attachment, at string) {
 	}
 }
 
-// leastForAll is how many mails a batch must have for a file in each of them to be taken for one that goes to everybody.
-const leastForAll = 3
+// forAll says whether a file that so many of the mails have is one that goes to everybody: nearly everybody, for some mails may lack it.
+func forAll(mails, of int) bool {
+	return of >= 3 && mails == of || mails >= 10 && 2*mails > of
+}
 
-// sharedFiles names the mails that have another client's file. It comes last: a file that all mails have, such as a leaflet, is
+// sharedFiles names the mails that have another client's file. It comes last: a file that the mails have in common, such as a leaflet, is
 // nobody's own, unless it is an invoice.
 func (c *Check) sharedFiles() {
 	for _, h := range c.files.holders {
 		severity := Warning
 		if ofOneClient(h.kind) {
 			severity = Blocking
-		} else if h.mails == c.messages && c.messages >= leastForAll {
+		} else if forAll(h.mails, c.messages) {
 			continue
 		}
 		other := h.first.ref.Document

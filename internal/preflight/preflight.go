@@ -76,6 +76,8 @@ type Message struct {
 	Faults  mail.Problems
 	Company string // whose documents it brings
 	SendAt  time.Time
+	// Template that it is made from; nil: it brings its own texts.
+	Template *mail.Template
 	// AllowDuplicate: its document may go to somebody who has it.
 	AllowDuplicate bool
 	// Own is how many of the draft's attachments, from the first on, are the mail's own; Common how many after those go with every
@@ -138,6 +140,7 @@ func (c *Check) Page(ctx context.Context, messages []Message, inline map[string]
 		for _, p := range m.Faults {
 			c.problems.fault(m, p)
 		}
+		c.checkTokens(m)
 	}
 	for _, step := range []func(context.Context, []Message) error{c.checkDocuments, c.checkSuppressed, c.measure} {
 		if err := step(ctx, messages); err != nil {

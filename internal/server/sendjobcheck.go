@@ -137,7 +137,7 @@ func (b *batchCheck) page(ctx context.Context, mails []api.Mail, ids []string, a
 		}
 		messages[i] = preflight.Message{
 			Ref: ref, At: at(i), Draft: item.Draft, Content: content, Faults: unsaid(b.shape[at(i)], append(w.problems[w.first[i]:last:last], ps...)),
-			Company: item.Detail.CompanyRef, SendAt: item.SendAt, AllowDuplicate: item.AllowDuplicate != "",
+			Company: item.Detail.CompanyRef, SendAt: item.SendAt, Template: item.Template, AllowDuplicate: item.AllowDuplicate != "",
 			Own: len(m.Attachments), Common: len(req.attachments),
 		}
 		b.mails++
