@@ -137,10 +137,16 @@ type Links struct {
 	Job string `json:"job,omitempty"`
 	// Messages lists the messages of a job.
 	Messages string `json:"messages,omitempty"`
+	// Events is the stream of a job's progress.
+	Events string `json:"events,omitempty"`
+	// Report is what became of every message of a job.
+	Report string `json:"report,omitempty"`
 	// Attempts lists the attempts of a message.
 	Attempts string `json:"attempts,omitempty"`
 	// Raw is the mail as it is sent.
 	Raw string `json:"raw,omitempty"`
+	// Proof is the proof of dispatch.
+	Proof string `json:"proof,omitempty"`
 }
 
 // AcceptedMessage is the answer to an accepted mail. It is stored, and will be sent or end in a state that can be asked for.
@@ -184,6 +190,8 @@ type Message struct {
 	// Problem is what happened and what to do, for a message that is deferred, held, failed, uncertain, or sent to some of its
 	// recipients only. Absent when there is nothing to say.
 	Problem *Trouble `json:"problem,omitempty"`
+	// EvidenceText says in words what is known of the last hand-over of a message that is uncertain, in the reader's language.
+	EvidenceText string `json:"evidence_text,omitempty" example:"The mail server closed the connection after it had been given the whole mail and before it answered."`
 	// ResolveHint says how a person finds out whether a message that is uncertain was sent. Lists leave it out.
 	ResolveHint *ResolveHint `json:"resolve_hint,omitempty"`
 	// Delivery is what is known of the mail after it was sent.
@@ -222,6 +230,8 @@ type Message struct {
 	UpdatedAt time.Time `json:"updated_at" format:"date-time" example:"2026-11-23T08:00:02Z"`
 	// SentAt is when the next mail server took it.
 	SentAt *time.Time `json:"sent_at,omitempty" format:"date-time" example:"2026-11-23T08:00:02Z"`
+	// ContentErasedAt is when its content was erased: it can be neither shown nor sent any more.
+	ContentErasedAt *time.Time `json:"content_erased_at,omitempty" format:"date-time" example:"2027-11-23T08:00:02Z"`
 	// Links to what belongs to it.
 	Links Links `json:"links"`
 }
@@ -272,6 +282,8 @@ type Attempt struct {
 	Step string `json:"step,omitempty" example:"rcpt"`
 	// Reply is the answer that decided.
 	Reply *Reply `json:"reply,omitempty"`
+	// EvidenceText says in words, for an attempt that is uncertain, how it ended.
+	EvidenceText string `json:"evidence_text,omitempty" example:"The mail server closed the connection after it had been given the whole mail and before it answered."`
 	// Evidence may help to find the mail at the far end, such as a queue id.
 	Evidence string `json:"evidence,omitempty" example:"250 2.0.0 queued as 4XyZ1"`
 	// Recipients that had an answer of their own.

@@ -130,14 +130,16 @@ type RetriedJob struct {
 	SkippedMessages []SkippedMessage `json:"skipped_messages"`
 }
 
-// SkippedMessage is a failed message that is not tried again.
+// SkippedMessage is a message that was left as it is.
 type SkippedMessage struct {
 	// ID of the message.
 	ID string `json:"id" example:"msg_01kbvf8q3d9x5t2m7n4c6w1e0z"`
 	// Number of the document.
-	Number string `json:"number" example:"2026/0042"`
+	Number string `json:"number,omitempty" example:"2026/0042"`
 	// SentBy is the message that brings the document instead.
-	SentBy string `json:"sent_by" example:"msg_01kbvf8q3d9x5t2m7n4c6w1e0z"`
+	SentBy string `json:"sent_by,omitempty" example:"msg_01kbvf8q3d9x5t2m7n4c6w1e0z"`
+	// Problem is why, and what to do.
+	Problem *Trouble `json:"problem"`
 }
 
 // AcceptedSendJob is the answer to an accepted send job. All of its messages are stored.
@@ -233,6 +235,15 @@ type SendJob struct {
 	Partial int `json:"partial" example:"2"`
 	// Finished says that all are done.
 	Finished bool `json:"finished"`
+	// Over says that nothing of the job moves by itself any more: every message is done, or is uncertain and waits for a person.
+	Over bool `json:"over"`
+	// Rate is how many messages were sent a second, over the last minute. It is absent when too few were to tell.
+	Rate float64 `json:"rate,omitempty" example:"12.5"`
+	// EstimatedEnd is when the messages that are queued or being sent will have been tried, at this rate. Deferred ones may come later. It
+	// is absent when nobody can say: nothing was sent lately, or a limit of the sender profile may come in between.
+	EstimatedEnd *time.Time `json:"estimated_end,omitempty" format:"date-time" example:"2026-11-23T08:01:05Z"`
+	// Version changes whenever anything else here does, except for rate and estimated_end. Compare it, and read nothing into it.
+	Version string `json:"version" example:"5f2c9a1b7d3e4f60"`
 }
 
 // JobCounts are numbers of messages by status.
@@ -257,6 +268,18 @@ type JobCounts struct {
 	Paused int `json:"paused" example:"0"`
 	// Draft messages are still being prepared.
 	Draft int `json:"draft" example:"0"`
+}
+
+// ResolvedJob is the answer to the resolving of a job's uncertain messages.
+type ResolvedJob struct {
+	// Resolved is how many messages this call settled.
+	Resolved int `json:"resolved" example:"4"`
+	// Skipped is how many stay uncertain, because another message brings their document by now.
+	Skipped int `json:"skipped" example:"0"`
+	// SkippedMessages are the first 1,000 of them.
+	SkippedMessages []SkippedMessage `json:"skipped_messages"`
+	// Job as it is now.
+	Job SendJob `json:"job"`
 }
 
 // CanceledJob is the answer to the cancelling of a job.

@@ -44,9 +44,11 @@ var rules = map[string]rule{
 	// inspect reads files that strangers made; it has its own fuzz tests and knows nothing of mail.
 	"internal/inspect": {others: []string{"golang.org/x/net/html/charset", "golang.org/x/text"}},
 	// preflight is the look at a batch before it is sent, stored or not.
-	"internal/preflight":        {ours: []string{"internal/mail", "internal/transport", "internal/store", "internal/inspect"}},
-	"internal/outbox":           {ours: []string{"internal/mail", "internal/transport", "internal/store"}, others: slices.Concat(queue, databases)},
-	"internal/server":           {ours: []string{"api", "internal/mail", "internal/transport", "internal/store", "internal/outbox", "internal/consent", "internal/preflight", "internal/server/docs", "internal/server/texts"}, others: []string{"github.com/gin-gonic/gin", "github.com/go-playground", "golang.org/x/text", "github.com/prometheus/client_golang"}},
+	"internal/preflight": {ours: []string{"internal/mail", "internal/transport", "internal/store", "internal/inspect"}},
+	"internal/outbox":    {ours: []string{"internal/mail", "internal/transport", "internal/store"}, others: slices.Concat(queue, databases)},
+	"internal/server":    {ours: []string{"api", "internal/mail", "internal/transport", "internal/store", "internal/outbox", "internal/consent", "internal/preflight", "internal/watch", "internal/server/docs", "internal/server/texts"}, others: []string{"github.com/gin-gonic/gin", "github.com/go-playground", "golang.org/x/text", "github.com/prometheus/client_golang"}},
+	// watch is how any number of callers follow a send job at the price of one; it knows neither jobs nor HTTP.
+	"internal/watch":            {},
 	"internal/server/texts":     {ours: []string{"internal/mail"}, others: []string{"golang.org/x/text"}},
 	"internal/server/docs":      {others: []string{"github.com/gin-gonic/gin"}},
 	"internal/openapi":          {others: []string{"github.com/swaggo/swag", "github.com/getkin/kin-openapi", "github.com/goccy/go-yaml"}},
@@ -56,7 +58,7 @@ var rules = map[string]rule{
 	"internal/transport/dial": {},
 	"internal/demo":           {ours: []string{"api", "pkg/client"}, others: []string{"golang.org/x/text", "github.com/schollz/progressbar", "github.com/emersion/go-smtp"}},
 	"internal/bench":          {ours: []string{anything}, others: []string{anything}},
-	"cmd/facteur":             {ours: []string{anything}, others: []string{"github.com/alecthomas/kong", "github.com/caarlos0/env", "golang.org/x/term"}},
+	"cmd/facteur":             {ours: []string{anything}, others: []string{"github.com/alecthomas/kong", "github.com/caarlos0/env", "github.com/schollz/progressbar", "golang.org/x/term"}},
 }
 
 var (

@@ -39,6 +39,9 @@ type config struct {
 	PublicURL     string        `env:"FACTEUR_PUBLIC_URL" doc:"where browsers reach this service, such as https://mail.example.com: Google sends them back there; default on loopback: where it listens"`
 	ReturnURLs    []string      `env:"FACTEUR_RETURN_URLS" doc:"addresses, with all below them, that a person may be sent back to after a consent, separated by commas"`
 	GoogleURL     string        `env:"FACTEUR_GOOGLE_URL" doc:"a stand-in for all of Google, for tests"`
+	MaxWatchers   int           `env:"FACTEUR_MAX_WATCHERS" envDefault:"1000" doc:"calls of one tenant that may wait for news of its send jobs at once, in this process; above it requests get 429"`
+	URL           string        `env:"FACTEUR_URL" envDefault:"http://127.0.0.1:8025" doc:"the service that facteur send-job asks"`
+	Key           mail.Secret   `env:"FACTEUR_KEY" doc:"the API key that facteur send-job asks with"`
 	LogLevel      slog.Level    `env:"FACTEUR_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
 	LogFormat     string        `env:"FACTEUR_LOG_FORMAT" envDefault:"text" doc:"text or json"`
 	StopTimeout   time.Duration `env:"FACTEUR_STOP_TIMEOUT" envDefault:"30s" doc:"how long a stop waits for hand-overs in flight"`

@@ -57,6 +57,7 @@ type service struct {
 	consent     *consent.Service
 	stopChecks  func() // nil: grants are not checked
 	listener    net.Listener
+	api         *server.Server
 	http        *http.Server
 	failed      chan error // the API cannot go on
 	stopTimeout time.Duration
@@ -104,17 +105,21 @@ func (a *app) start(o options) (_ *service, err error) {
 		s.checkGrants()
 	}
 	if o.listen != "" {
+		s.api = server.New(server.Config{
+			Store: s.store, Outbox: s.outbox, Transports: transports, Consent: s.consent, Logger: s.log, Production: a.config.Env == production,
+			Resolver: net.DefaultResolver,
+			Limits: server.Limits{
+				SendBody: a.config.MaxSendBody, Attachment: a.config.MaxAttachment, Buffered: a.config.MaxBuffered, Watchers: a.config.MaxWatchers,
+			},
+		})
 		s.http = &http.Server{
-			Handler: server.New(server.Config{
-				Store: s.store, Outbox: s.outbox, Transports: transports, Consent: s.consent, Logger: s.log, Production: a.config.Env == production,
-				Resolver: net.DefaultResolver,
-				Limits:   server.Limits{SendBody: a.config.MaxSendBody, Attachment: a.config.MaxAttachment, Buffered: a.config.MaxBuffered},
-			}),
+			Handler:           s.api,
 			ReadHeaderTimeout: 10 * time.Second,
 			IdleTimeout:       2 * time.Minute,
 			MaxHeaderBytes:    64 << 10,
 			ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		}
+		s.http.RegisterOnShutdown(s.api.Stop)
 		go func() {
 			if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 				s.failed <- err
@@ -190,6 +195,7 @@ func (s *service) stop() error {
 	switch {
 	case s.http != nil:
 		errs = append(errs, s.http.Shutdown(ctx))
+		s.api.Stop() // it reads nothing any more
 	case s.listener != nil:
 		errs = append(errs, s.listener.Close())
 	}

@@ -42,7 +42,7 @@ func main() {
 		exit(runBareHandler(os.Args[2]))
 	}
 	db := flag.String("db", "both", "postgres, sqlite or both")
-	only := flag.String("only", "", "comma-separated: small, pdf, far, accept, idle, backlog, gmail; empty: all")
+	only := flag.String("only", "", "comma-separated: small, pdf, far, accept, idle, backlog, watchers, gmail; empty: all")
 	bin := flag.String("bin", "", "a facteur binary; empty: built from this source")
 	flag.Parse()
 	exit(run(*db, *only, *bin))
@@ -65,7 +65,7 @@ type bench struct {
 
 var benches = []bench{
 	{name: "small", run: small}, {name: "pdf", run: pdf}, {name: "far", run: far}, {name: "accept", run: accept}, {name: "idle", run: idle},
-	{name: "backlog", run: backlog}, {name: "gmail", run: byGmail, google: true},
+	{name: "backlog", run: backlog}, {name: "watchers", run: watchers}, {name: "gmail", run: byGmail, google: true},
 }
 
 // bed is what a measurement works with: a fresh database and a fresh service.

@@ -91,6 +91,9 @@ type Content struct {
 
 	Attachments []Attachment `json:"attachments,omitempty"`
 
+	// Erased says that the texts, the attachments and the caller's headers are gone: the mail cannot be rendered any more.
+	Erased bool `json:"erased,omitempty"`
+
 	// Stored beside the rest, not in its JSON: they are the bulk.
 	Subject string `json:"-"`
 	Text    string `json:"-"` // never empty: made from HTML when none was given

@@ -60,20 +60,25 @@ func (o *Outbox) Retry(ctx context.Context, tenantID, actor, messageID string) e
 // Resolve settles an uncertain message by a person's word: as sent, or to be sent again. note goes to the audit trail.
 func (o *Outbox) Resolve(ctx context.Context, tenantID, actor, messageID, as, note string) error {
 	detail := map[string]string{"as": as, "note": note}
-	return o.act(ctx, tenantID, actor, messageID, "message.resolve", detail, func(m *store.MessageState) error {
+	return o.act(ctx, tenantID, actor, messageID, actionResolve, detail, func(m *store.MessageState) error {
 		if m.Status != mail.StatusUncertain {
 			return &StateError{"resolve", m.Status, m.Phase}
 		}
-		if as == ResolveResend {
-			o.requeue(m, mail.RecipientUncertain)
-			return nil
-		}
-		*m = resolvedAsSent(*m, time.Now())
-		if m.Status == mail.StatusDeferred {
-			o.dueNow(m)
-		}
+		o.resolve(m, as)
 		return nil
 	})
+}
+
+// resolve settles an uncertain message by a person's word.
+func (o *Outbox) resolve(m *store.MessageState, as string) {
+	if as == ResolveResend {
+		o.requeue(m, mail.RecipientUncertain)
+		return
+	}
+	*m = resolvedAsSent(*m, time.Now())
+	if m.Status == mail.StatusDeferred {
+		o.dueNow(m)
+	}
 }
 
 // resolvedAsSent takes the uncertain recipients as sent. Those that were still to be tried are tried: the message is
@@ -109,7 +114,10 @@ func (o *Outbox) dueNow(m *store.MessageState) {
 	m.NotBefore, m.ExpiresAt = time.Time{}, time.Now().Add(o.cfg.MaxWait)
 }
 
-const actionRetry = "message.retry"
+const (
+	actionRetry   = "message.retry"
+	actionResolve = "message.resolve"
+)
 
 // act changes one message by a person's will, leaves a trace, and wakes a lane when there is something to send.
 func (o *Outbox) act(ctx context.Context, tenantID, actor, messageID, action string, detail map[string]string, change func(*store.MessageState) error) error {
@@ -136,6 +144,13 @@ func (o *Outbox) act(ctx context.Context, tenantID, actor, messageID, action str
 			return err
 		}
 		if action == actionRetry {
+			erased, err := o.store.ErasedOf(ctx, tx, tenantID, messageID)
+			if err != nil {
+				return err
+			}
+			if erased {
+				return ErrErased
+			}
 			taken, err := o.store.DocumentsTaken(ctx, tx, tenantID, messageID, before.Recipients)
 			if err != nil {
 				return err

@@ -6,11 +6,12 @@
 //	Submit     composes and stores a job, its messages and a wake-up in one commit (submit.go)
 //	queue      River carries the wake-up to a worker on some machine (queue.go)
 //	lane       the worker claims the profile's due messages and sends them over one kept connection (lane.go, claim.go,
-//	           handover.go)
+//	           handover.go); one that finds that the server fails every mail pauses the profile (breaker.go)
 //	journal    marks "committing" before, and outcomes after each hand-over, many in one commit (journal.go)
 //	reaper     finds what a dead process left, what has waited too long, and what is due without a wake-up (reaper.go)
 //	jobs       moves the gate of a send job: who may go, and when (jobs.go, tender.go); drafts and their release (drafts.go, release.go)
-//	reconcile  looks for mails of uncertain outcome where the transport can do that (reconcile.go)
+//	reconcile  looks for mails of uncertain outcome where the transport can do that (reconcile.go), and sends them again where
+//	           the profile says so (resend.go)
 //
 // The message rows are the truth. A wake-up that runs twice, late or on two machines finds nothing to claim; one that is
 // lost is made again by the reaper.
@@ -54,6 +55,9 @@ type Config struct {
 	LostLook time.Duration
 	// Unreleased is how long a draft, or a job that is to be released by a person, is kept after its last change: 30 days.
 	Unreleased time.Duration
+	// ResendAfter is how long a mail of uncertain outcome waits at least before it is sent again by itself, for profiles that
+	// want that: 5 min. One of a worker that disappeared waits for LostLook.
+	ResendAfter time.Duration
 }
 
 func (c Config) withDefaults() Config {
@@ -78,6 +82,7 @@ func (c Config) withDefaults() Config {
 	}
 	def(&c.LostLook, 2*time.Hour)
 	def(&c.Unreleased, 30*24*time.Hour)
+	def(&c.ResendAfter, 5*time.Minute)
 	return c
 }
 
@@ -95,6 +100,7 @@ type Outbox struct {
 	kicks    kicks
 	tender   tender
 	releases chan struct{} // has an element for each release under way, and no more room than there may be
+	breakers breakers
 
 	active   atomic.Int64 // lanes at work in this process
 	stopping chan struct{}
@@ -122,6 +128,7 @@ func New(st *store.Store, transports transport.Registry, cfg Config) (*Outbox, e
 	o.kicks.init()
 	o.tender.init()
 	o.journal.unsent = o.tender.unsent
+	o.breakers.init()
 	o.leases.init()
 	var err error
 	if o.queue, err = newQueue(st, o.workLane, cfg); err != nil {
@@ -144,9 +151,7 @@ func (o *Outbox) Start(ctx context.Context) error {
 	o.wg.Go(o.reap)
 	o.wg.Go(o.renew)
 	o.wg.Go(o.tend)
-	if o.finds() {
-		o.wg.Go(o.reconcile)
-	}
+	o.wg.Go(o.reconcile)
 	return nil
 }
 

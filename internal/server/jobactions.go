@@ -85,17 +85,17 @@ func (s *Server) retryFailedMessages(c *gin.Context) error {
 		if err := id.about(c, nil); err != nil {
 			return nil, err
 		}
-		accept := func(r *outbox.Retried) (*answer, error) { return newAnswer(http.StatusOK, retriedOf(r)) }
+		accept := func(r *outbox.Retried) (*answer, error) { return newAnswer(http.StatusOK, retriedOf(language(c), r)) }
 		return recorded(id, accept, func(record func(*outbox.Retried) (*store.IdempotencyRecord, error)) (*outbox.Retried, error) {
 			return s.outbox.RetryFailed(c.Request.Context(), tenantOf(c), apiKey(c).ID, job, record)
 		})
 	})
 }
 
-func retriedOf(r *outbox.Retried) api.RetriedJob {
+func retriedOf(lang string, r *outbox.Retried) api.RetriedJob {
 	w := api.RetriedJob{Retried: r.Messages, Skipped: len(r.Skipped), SkippedMessages: []api.SkippedMessage{}}
 	for _, m := range r.Skipped[:min(len(r.Skipped), maxListed)] {
-		w.SkippedMessages = append(w.SkippedMessages, api.SkippedMessage{ID: m.MessageID, Number: m.Number, SentBy: m.By})
+		w.SkippedMessages = append(w.SkippedMessages, api.SkippedMessage{ID: m.MessageID, Number: m.Number, SentBy: m.By, Problem: trouble(lang, codeDocumentSentSince, nil)})
 	}
 	return w
 }

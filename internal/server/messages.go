@@ -70,7 +70,7 @@ func (w *sending) acceptedMessage(r *outbox.Receipt, sendAt *time.Time) (*answer
 
 func messageLinks(id, job string) api.Links {
 	self := "/v1/messages/" + id
-	return api.Links{Self: self, Job: "/v1/send-jobs/" + job, Attempts: self + "/attempts", Raw: self + "/raw"}
+	return api.Links{Self: self, Job: "/v1/send-jobs/" + job, Attempts: self + "/attempts", Raw: self + "/raw", Proof: self + "/proof"}
 }
 
 // listMessages lists messages.
@@ -175,6 +175,12 @@ func messageOf(lang string, m *store.Message) api.Message {
 			decisive = r.Reply
 		}
 	}
+	if m.Detail.Erased != nil {
+		w.ContentErasedAt = optional(m.Detail.Erased.At)
+	}
+	if m.Status == mail.StatusUncertain && m.Latest != nil {
+		w.EvidenceText = evidenceText(lang, m.Latest)
+	}
 	if m.Code != "" {
 		w.Problem = trouble(lang, m.Code, decisive)
 	}
@@ -216,6 +222,9 @@ func attemptOf(lang string, a *store.Attempt) api.Attempt {
 		Number: a.N, StartedAt: a.StartedAt, FinishedAt: a.FinishedAt, Outcome: a.Outcome.String(), Step: d.Step, Reply: replyOf(&d.Reply),
 		Evidence: d.Evidence, NextAttemptAt: optional(d.NextAttemptAt),
 	}
+	if a.Outcome == mail.OutcomeUncertain {
+		w.EvidenceText = evidenceText(lang, a)
+	}
 	if d.Code != "" {
 		w.Problem = trouble(lang, d.Code, &d.Reply)
 	}
@@ -239,6 +248,7 @@ func attemptOf(lang string, a *store.Attempt) api.Attempt {
 //	@Param			id	path		string	true	"Id of the message."
 //	@Success		200	{file}		binary
 //	@Header			200	{string}	Content-Disposition	"A file name for it."
+//	@Failure		410	"The content was erased."
 //	@Router			/v1/messages/{id}/raw [get]
 func (s *Server) getRawMessage(c *gin.Context) error {
 	id, err := pathID(c, "id")
@@ -275,7 +285,7 @@ type writerOnly struct{ io.Writer }
 //	@Produce		json
 //	@Param			id	path		string	true	"Id of the message."
 //	@Success		200	{object}	api.Message
-//	@Failure		409	{object}	api.Problem	"The message has not failed."
+//	@Failure		409	{object}	api.Problem	"The message has not failed, or its content was erased."
 //	@Router			/v1/messages/{id}/retry [post]
 func (s *Server) retryMessage(c *gin.Context) error {
 	return s.act(c, func(id string) error {

@@ -18,6 +18,7 @@ import (
 	"github.com/winprest/facteur/internal/outbox"
 	"github.com/winprest/facteur/internal/server/texts"
 	"github.com/winprest/facteur/internal/store"
+	"github.com/winprest/facteur/internal/watch"
 )
 
 // Codes of refusals as a whole.
@@ -32,6 +33,7 @@ const (
 	codeMediaTypeUnsupported = "media_type_unsupported" // expected
 	codeBodyTooLarge         = "body_too_large"         // limit
 	codeRateLimited          = "rate_limited"
+	codeTooManyWatchers      = "too_many_watchers"
 	codeVersionMismatch      = "version_mismatch"
 	codeConflict             = "conflict"
 	codeProfileInUse         = "profile_in_use"
@@ -46,6 +48,8 @@ const (
 	codeJobOver              = "send_job_over"
 	codeJobFinished          = "send_job_finished"
 	codeDraftEmpty           = "draft_empty"
+	codeContentErased        = "content_erased"
+	codeMessageNotFinished   = "message_not_finished"
 )
 
 // Codes of parameters of the query.
@@ -134,7 +138,15 @@ func refusalOf(err error) *refusal {
 		return refuseField("?cursor", codeCursorInvalid)
 	case errors.Is(err, outbox.ErrDocumentTaken):
 		return refuse(http.StatusConflict, codeDocumentSentSince)
-	case errors.Is(err, outbox.ErrStopping):
+	case errors.Is(err, outbox.ErrErased):
+		return refuse(http.StatusConflict, codeContentErased)
+	case errors.Is(err, mail.ErrErased):
+		return refuse(http.StatusGone, codeContentErased)
+	case errors.Is(err, watch.ErrTooMany):
+		r := refuse(http.StatusTooManyRequests, codeTooManyWatchers)
+		r.retryAfter = 10 * time.Second
+		return r
+	case errors.Is(err, outbox.ErrStopping), errors.Is(err, watch.ErrStopped):
 		r := refuse(http.StatusServiceUnavailable, codeStopping)
 		r.retryAfter = 5 * time.Second
 		return r
@@ -154,6 +166,8 @@ func stateCode(e *outbox.StateError) string {
 		return codeNotFailed
 	case "resolve":
 		return codeNotUncertain
+	case "erase":
+		return codeMessageNotFinished
 	}
 	return codeTooLateToCancel
 }

@@ -60,6 +60,60 @@ func (s *Server) checkSendJob(c *gin.Context) error {
 	return reply(c, http.StatusOK, answer)
 }
 
+// checkDraft looks at a draft before it is released.
+//
+//	@Summary		Check a draft
+//	@Description	Looks at all messages of a send job that is a draft, as they would be if it was released now, and changes nothing. The answer is that of `POST /v1/send-jobs/check`; its messages have their ids, and pointers begin with `/messages/` and the message's id.
+//	@ID				checkDraftSendJob
+//	@Tags			send-jobs
+//	@Produce		json
+//	@Param			id	path		string	true	"Id of the job."
+//	@Success		200	{object}	api.SendJobCheck
+//	@Failure		409	{object}	api.Problem	"The job is no draft any more."
+//	@Router			/v1/send-jobs/{id}/check [post]
+func (s *Server) checkDraft(c *gin.Context) error {
+	j, err := s.jobInPath(c)
+	if err != nil {
+		return err
+	}
+	if j.State != mail.JobDraft {
+		return refuse(http.StatusConflict, codeJobNotDraft)
+	}
+	ctx, cancel := context.WithCancel(c.Request.Context())
+	defer cancel()
+	b := &batchCheck{s: s, c: c}
+	for after := ""; ; {
+		page, err := s.store.DraftsAfter(ctx, j.TenantID, j.ID, after, checkPage)
+		if err != nil {
+			return err
+		}
+		if len(page) == 0 && b.check != nil {
+			break
+		}
+		if b.req, err = draftRequest(j, page); err != nil {
+			return err
+		}
+		ids := make([]string, len(page))
+		for i := range page {
+			ids[i], after = page[i].ID, page[i].ID
+		}
+		if err := b.page(ctx, b.req.mails, ids, b.req.at); err != nil {
+			return err
+		}
+		if len(page) < checkPage {
+			break
+		}
+	}
+	answer, err := b.finish(ctx)
+	if err != nil {
+		return err
+	}
+	if answer.Sender != nil {
+		answer.Sender.Reason = j.Detail.SenderReason
+	}
+	return reply(c, http.StatusOK, answer)
+}
+
 // checkPage is how many mails are worked out at a time.
 const checkPage = 1000
 

@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"math"
 	"net/http"
 	"strconv"
 
@@ -129,7 +130,7 @@ func (w *sending) acceptedJob(r *outbox.Receipt) (*answer, error) {
 
 func jobLinks(id string) api.Links {
 	self := "/v1/send-jobs/" + id
-	return api.Links{Self: self, Messages: self + "/messages"}
+	return api.Links{Self: self, Messages: self + "/messages", Events: self + "/events", Report: self + "/report"}
 }
 
 // listSendJobs lists send jobs.
@@ -193,23 +194,6 @@ func gateOf(lang string, g *store.JobGate) *api.JobGate {
 	return w
 }
 
-// getSendJob gives one send job.
-//
-//	@Summary	Get a send job
-//	@ID			getSendJob
-//	@Tags		send-jobs
-//	@Produce	json
-//	@Param		id	path		string	true	"Id of the job."
-//	@Success	200	{object}	api.SendJob
-//	@Router		/v1/send-jobs/{id} [get]
-func (s *Server) getSendJob(c *gin.Context) error {
-	j, err := s.jobInPath(c)
-	if err != nil {
-		return err
-	}
-	return reply(c, http.StatusOK, jobOf(language(c), j))
-}
-
 func (s *Server) jobInPath(c *gin.Context) (*store.Job, error) {
 	id, err := pathID(c, "id")
 	if err != nil {
@@ -230,6 +214,10 @@ func jobOf(lang string, j *store.Job) api.SendJob {
 	}
 	w.Done = w.Counts.Sent + w.Counts.Failed + w.Counts.Canceled
 	w.Finished = w.Done == w.Total && j.State != mail.JobDraft
+	w.Over = w.Done+w.Counts.Uncertain == w.Total && j.State != mail.JobDraft
+	w.Version = versionOf(w)
+	w.Rate = math.Round(j.Pace.Rate()*100) / 100
+	w.EstimatedEnd = optional(j.Pace.End(w.Counts.Queued+w.Counts.Sending, w.Total))
 	return w
 }
 
@@ -281,4 +269,58 @@ func (s *Server) cancelSendJob(c *gin.Context) error {
 		return err
 	}
 	return reply(c, http.StatusOK, api.CanceledJob{Canceled: n, Job: jobOf(language(c), j)})
+}
+
+// resolveSendJob settles the uncertain messages of a job.
+//
+//	@Summary		Resolve the uncertain messages of a send job
+//	@Description	A person who looked says of all that are uncertain at once that they arrived, or that they are to be sent (again, with the same Message-ID). One whose document another message has brought since is not sent again: it is skipped, named and stays uncertain. When the call breaks off, repeat it: what was resolved stays so.
+//	@ID				resolveSendJob
+//	@Tags			send-jobs
+//	@Accept			json
+//	@Produce		json
+//	@Param			id				path		string				true	"Id of the job."
+//	@Param			Idempotency-Key	header		string				false	"-"
+//	@Param			resolution		body		api.ResolveRequest	true	"What is to be."
+//	@Success		200				{object}	api.ResolvedJob
+//	@Failure		422				{object}	api.Problem
+//	@Router			/v1/send-jobs/{id}/resolve [post]
+func (s *Server) resolveSendJob(c *gin.Context) error {
+	jobID, err := pathID(c, "id")
+	if err != nil {
+		return err
+	}
+	return s.once(c, func(id *idempotency) (*answer, error) {
+		var req api.ResolveRequest
+		f, err := s.decode(c, &req, s.limits.Body)
+		if err != nil {
+			return nil, err
+		}
+		if err := f.err(); err != nil {
+			return nil, err
+		}
+		if err := id.about(c, req); err != nil {
+			return nil, err
+		}
+		if err := id.used(c); err != nil { // before anything is resolved
+			return nil, err
+		}
+		var a *answer
+		ctx, lang := c.Request.Context(), language(c)
+		err = s.outbox.ResolveJob(ctx, tenantOf(c), apiKey(c).ID, jobID, req.As, req.Note, func(r *outbox.JobResolution) (*store.IdempotencyRecord, error) {
+			j, err := s.store.Job(ctx, tenantOf(c), jobID)
+			if err != nil {
+				return nil, err
+			}
+			w := api.ResolvedJob{Resolved: r.Resolved, Skipped: len(r.Skipped), SkippedMessages: []api.SkippedMessage{}, Job: jobOf(lang, j)}
+			for _, skipped := range r.Skipped[:min(len(r.Skipped), maxListed)] {
+				w.SkippedMessages = append(w.SkippedMessages, api.SkippedMessage{ID: skipped, Problem: trouble(lang, codeDocumentSentSince, nil)})
+			}
+			if a, err = newAnswer(http.StatusOK, w); err != nil {
+				return nil, err
+			}
+			return id.record(a), nil
+		})
+		return a, err
+	})
 }

@@ -43,7 +43,7 @@ func (tx *Tx) usage(ctx context.Context, profileID string) (used mail.Usage, now
 	if err := tx.row(ctx, lockUsagePostgres, lockUsageSQLite, []any{profileID}, &doc, &us); err != nil {
 		return nil, now, fmt.Errorf("usage of %s: %w", profileID, err)
 	}
-	if used, err = usageFrom(doc); err != nil {
+	if used, err = readUsage(doc); err != nil {
 		return nil, now, fmt.Errorf("usage of %s: %w", profileID, err)
 	}
 	return used, fromMicros(us), nil

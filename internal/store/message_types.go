@@ -17,8 +17,9 @@ type Message struct {
 	ExpiresAt  time.Time
 	Attempts   int
 	Recipients []mail.Recipient
-	Code       string // of the last verdict; of the profile's hold when held; empty when there is nothing to say
-	Delivery   string // "unknown" | "delivered" | "bounced" | "complained"
+	Code       string   // of the last verdict; of the profile's hold when held; empty when there is nothing to say
+	Delivery   string   // "unknown" | "delivered" | "bounced" | "complained"
+	Latest     *Attempt // nil: there was none yet
 
 	CreatedAt, UpdatedAt time.Time
 	SentAt               time.Time // zero: not sent
@@ -28,7 +29,7 @@ type Message struct {
 	Detail   MessageDetail
 }
 
-// MessageDetail is what the caller asked and how it was decided. It is written with the message and never changes.
+// MessageDetail is what the caller asked and how it was decided. It is written with the message; only an erasure adds to it.
 type MessageDetail struct {
 	Document        mail.Document     `json:"document,omitzero"`
 	Client          mail.Client       `json:"client,omitzero"`
@@ -44,6 +45,15 @@ type MessageDetail struct {
 	RequestedBy     string            `json:"requested_by,omitempty"`
 	// AllowedDuplicateReason is why a person may have sent this document to this client once more.
 	AllowedDuplicateReason string `json:"allowed_duplicate_reason,omitempty"`
+	// Erased is set when the content was erased.
+	Erased *Erasure `json:"erased,omitempty"`
+}
+
+// Erasure is what is kept of a content that was erased.
+type Erasure struct {
+	At     time.Time `json:"at"`
+	SHA256 string    `json:"sha256"` // of the mail as it was rendered, in hex
+	Size   int64     `json:"size"`   // of it, in bytes
 }
 
 // Attempt is one counted try to hand a message over.

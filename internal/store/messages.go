@@ -23,6 +23,7 @@ type readRow struct {
 	NotBefore, ExpiresAt           int64
 	Attempts                       int
 	Recipients, Code, Delivery     string
+	Attempt                        *string
 	CreatedAt                      int64 `gorm:"autoCreateTime:false"`
 	UpdatedAt                      int64 `gorm:"autoUpdateTime:false"`
 	SentAt                         *int64
@@ -32,7 +33,11 @@ type readRow struct {
 }
 
 func messages(q *gorm.DB, tenantID string) *gorm.DB {
-	return q.Table("messages m").Select("m.*, c.subject, c.content, c.detail, p.hold").
+	return joined(q.Table("messages m"), tenantID)
+}
+
+func joined(q *gorm.DB, tenantID string) *gorm.DB {
+	return q.Select("m.*, c.subject, c.content, c.detail, p.hold").
 		Joins("JOIN message_contents c ON c.tenant_id = m.tenant_id AND c.message_id = m.id").
 		Joins("JOIN sender_profiles p ON p.id = m.profile_id").
 		Where("m.tenant_id = ?", tenantID)
@@ -57,6 +62,13 @@ func (r *readRow) message() (*Message, error) {
 		}
 	}
 	m.Language = content.Language
+	if r.Attempt != nil {
+		latest, err := attemptOf(r.ID, attemptRow{r.Attempts, r.Attempt})
+		if err != nil {
+			return nil, err
+		}
+		m.Latest = latest
+	}
 	if r.Hold != nil && (m.Status == mail.StatusQueued || m.Status == mail.StatusDeferred) {
 		hold, err := trouble(r.Hold)
 		if err != nil {
@@ -83,6 +95,9 @@ func (s *Store) Message(ctx context.Context, tenantID, id string) (*Message, err
 // ListMessages lists a tenant's messages, newest first.
 func (s *Store) ListMessages(ctx context.Context, tenantID string, f MessageFilter, p Page) (*List[*Message], error) {
 	q := messages(s.ro.WithContext(ctx), tenantID)
+	if f.Status == mail.StatusUncertain {
+		q = joined(s.uncertainMessages(s.ro.WithContext(ctx), tenantID), tenantID)
+	}
 	if f.JobID != "" {
 		q = q.Where("m.job_id = ?", f.JobID)
 	}
@@ -158,13 +173,21 @@ func (s *Store) Attempts(ctx context.Context, tenantID, id string) ([]Attempt, e
 		if r.Attempt == nil {
 			continue
 		}
-		var a attemptRecord
-		if err := json.Unmarshal([]byte(*r.Attempt), &a); err != nil {
-			return nil, fmt.Errorf("store: attempt %d of %s: %w", r.N, id, err)
+		a, err := attemptOf(id, r)
+		if err != nil {
+			return nil, err
 		}
-		attempts = append(attempts, Attempt{
-			MessageID: id, N: r.N, StartedAt: fromMicros(a.Started), FinishedAt: fromMicros(a.Finished), Outcome: a.Outcome, Detail: a.Detail,
-		})
+		attempts = append(attempts, *a)
 	}
 	return attempts, nil
+}
+
+func attemptOf(id string, r attemptRow) (*Attempt, error) {
+	var a attemptRecord
+	if err := json.Unmarshal([]byte(*r.Attempt), &a); err != nil {
+		return nil, fmt.Errorf("store: attempt %d of %s: %w", r.N, id, err)
+	}
+	return &Attempt{
+		MessageID: id, N: r.N, StartedAt: fromMicros(a.Started), FinishedAt: fromMicros(a.Finished), Outcome: a.Outcome, Detail: a.Detail,
+	}, nil
 }

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"time"
@@ -162,9 +161,9 @@ const (
 	// Of the tenant's latest messages: they are in the order of their ids.
 	sentSQL = `SELECT sent_at FROM (SELECT id, profile_id, sent_at FROM messages WHERE tenant_id = ? ORDER BY id DESC LIMIT ?) m
 	WHERE profile_id = ? AND sent_at > ? ORDER BY sent_at DESC`
-	usageSQL     = `SELECT used, `
-	openPostgres = usageSQL + `(SELECT coalesce(sum(cardinality(messages)), 0) FROM claims WHERE limited = $1) FROM profile_usage WHERE profile_id = $1`
-	openSQLite   = usageSQL + `(SELECT coalesce(sum(json_array_length(messages)), 0) FROM claims WHERE limited = $1) FROM profile_usage WHERE profile_id = $1`
+	backlogUsed     = `SELECT used, `
+	backlogPostgres = backlogUsed + `(SELECT coalesce(sum(cardinality(messages)), 0) FROM claims WHERE limited = $1) FROM profile_usage WHERE profile_id = $1`
+	backlogSQLite   = backlogUsed + `(SELECT coalesce(sum(json_array_length(messages)), 0) FROM claims WHERE limited = $1) FROM profile_usage WHERE profile_id = $1`
 )
 
 // Backlog reads what is before a mail that is to be sent at due.
@@ -173,9 +172,9 @@ func (s *Store) Backlog(ctx context.Context, tenantID, profileID string, due tim
 	if err := s.row(ctx, waitingSQL, []any{profileID, micros(due)}, &b.Waiting); err != nil {
 		return nil, failed("backlog", err)
 	}
-	query := openSQLite
+	query := backlogSQLite
 	if s.pg != nil {
-		query = openPostgres
+		query = backlogPostgres
 	}
 	var doc []byte
 	err := s.row(ctx, query, []any{profileID}, &doc, &b.Open)
@@ -183,7 +182,7 @@ func (s *Store) Backlog(ctx context.Context, tenantID, profileID string, due tim
 		return nil, failed("backlog", err)
 	}
 	if err == nil {
-		if b.Used, err = usageFrom(doc); err != nil {
+		if b.Used, err = readUsage(doc); err != nil {
 			return nil, fmt.Errorf("store: usage of %s: %w", profileID, err)
 		}
 	}
@@ -196,16 +195,4 @@ func (s *Store) Backlog(ctx context.Context, tenantID, profileID string, due tim
 		b.Sent = append(b.Sent, fromMicros(us))
 	}
 	return b, nil
-}
-
-func usageFrom(doc []byte) (mail.Usage, error) {
-	var pairs [][2]int64
-	if err := json.Unmarshal(doc, &pairs); err != nil {
-		return nil, err
-	}
-	used := make(mail.Usage, len(pairs))
-	for i, p := range pairs {
-		used[i] = mail.Use{At: p[0], Mails: int(p[1])}
-	}
-	return used, nil
 }

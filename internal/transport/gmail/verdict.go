@@ -186,13 +186,13 @@ func noAnswer(x exchange) mail.Verdict {
 	v := mail.Verdict{Outcome: temporary, Scope: mail.ScopeMessage, Code: CodeConnectionLost, Step: stepBody}
 	switch {
 	case isTimeout(x.err):
-		v.Code, v.Reply.Text = CodeTimeout, "no answer in time"
+		v.Code, v.Reply.Text = CodeTimeout, mail.LineTimeout
 	case !x.connected && isTLS(x.err):
 		v.Code, v.Reply.Text = CodeTLSFailed, mail.ReplyText(x.err.Error())
 	case !x.connected:
 		v.Code, v.Reply.Text = CodeConnectionFailed, "no connection"
 	default:
-		v.Reply.Text = "the connection broke"
+		v.Reply.Text = mail.LineBroke
 	}
 	switch {
 	case x.whole:
