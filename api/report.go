@@ -8,7 +8,7 @@ type SendJobReport struct {
 	GeneratedAt time.Time `json:"generated_at" format:"date-time" example:"2026-11-23T08:10:00Z"`
 	// Job as it was then. When it is not over, messages may have moved on before their line was written.
 	Job SendJob `json:"job"`
-	// Lines are the messages, one each.
+	// Lines are the messages, one each, in the order of the request. A draft has none yet.
 	Lines []ReportLine `json:"lines"`
 }
 
@@ -25,7 +25,7 @@ type ReportLine struct {
 	// Recipients and what became of each.
 	Recipients []MessageRecipient `json:"recipients"`
 	// Status of the message.
-	Status string `json:"status" enums:"queued,sending,sent,deferred,failed,held,uncertain,canceled" example:"sent"`
+	Status string `json:"status" enums:"queued,sending,sent,deferred,failed,held,uncertain,canceled,paused" example:"sent"`
 	// Code of the reason; stable, for programs. Absent when there is nothing to say.
 	Code string `json:"code,omitempty" example:"recipient_unknown"`
 	// Reason is what happened and what to do, in words.

@@ -129,7 +129,7 @@ func (j JobFacts) Next(c JobCounts, now time.Time) JobStep {
 	s = j.gate(s, c, now)
 	look := lookSlow
 	switch {
-	case s.Gate.Lets() == PassNone && moving > 0, c.Waiting+c.Paused == 0:
+	case s.Gate.Lets() == PassNone && moving > 0, s.Gate == GateCanary && c.Waiting == 0, c.Waiting+c.Paused == 0:
 		look = lookSoon
 	case s.Gate.WaitsForPerson():
 		look = lookRare

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/winprest/facteur/internal/mail"
@@ -98,5 +99,31 @@ func TestEraseAgainstRetry(t *testing.T) {
 				t.Errorf("erase %v, retry %v, the message is %s, erased %+v", erased, retried, got.Status, got.Detail.Erased)
 			}
 		}
+	})
+}
+
+// What was erased is left out when all that failed of a job is tried again.
+func TestErasedIsNotRetried(t *testing.T) {
+	pgtest.Both(t, func(t *testing.T, url string) {
+		h, far := newHouse(t, url), newFarEnd()
+		var mended atomic.Bool
+		far.answer = func(*mail.Rendered) mail.Verdict {
+			if mended.Load() {
+				return mail.Verdict{Outcome: mail.OutcomeSent}
+			}
+			return mail.Verdict{Outcome: mail.OutcomePermanent, Code: "content_refused"}
+		}
+		o := h.engine(far, outbox.Config{})
+		r := h.submit(o, h.profile(1), outbox.PurposeBatch, 3)
+		h.await(r.JobID, map[mail.Status]int{mail.StatusFailed: 3})
+		if err := o.Erase(t.Context(), h.tenant.ID, "key_test", r.Messages[1].ID); err != nil {
+			t.Fatal(err)
+		}
+		mended.Store(true)
+		retried, err := o.RetryFailed(t.Context(), h.tenant.ID, "key_test", r.JobID, nil)
+		if err != nil || retried.Messages != 2 {
+			t.Fatalf("%+v, %v", retried, err)
+		}
+		h.await(r.JobID, map[mail.Status]int{mail.StatusFailed: 1, mail.StatusSent: 2})
 	})
 }

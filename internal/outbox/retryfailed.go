@@ -66,6 +66,9 @@ func (c *jobChange) retryFailed(result *Retried) error {
 		}
 		again := page[:0]
 		for _, m := range page {
+			if m.Erased { // somebody wanted nothing more of it
+				continue
+			}
 			if by, ok := replaced[m.ID]; ok {
 				result.Skipped = append(result.Skipped, Skipped{m.ID, m.Document.Number, by})
 				continue

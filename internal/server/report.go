@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	_ "time/tzdata" // Windows has no time zones of its own
 
 	"github.com/gin-gonic/gin"
 
@@ -164,7 +163,7 @@ func reportLine(lang string, m *store.Reported) api.ReportLine {
 	w := messageOf(lang, m.Message)
 	l := api.ReportLine{
 		ID: w.ID, ExternalID: w.ExternalID, Document: w.Document, Client: w.Client, Recipients: w.Recipients, Status: w.Status, Time: w.UpdatedAt,
-		Evidence: evidenceOf(lang, m.Last), Attempts: w.Attempts, MessageID: m.MessageIDHeader,
+		Evidence: evidenceOf(lang, m.Latest), Attempts: w.Attempts, MessageID: m.MessageIDHeader,
 	}
 	if w.SentAt != nil {
 		l.Time = *w.SentAt
@@ -182,7 +181,7 @@ func evidenceOf(lang string, a *store.Attempt) string {
 	}
 	d := &a.Detail
 	if a.Outcome == mail.OutcomeUncertain {
-		return withDetail(evidenceText(lang, a), d.Evidence)
+		return evidenceText(lang, a)
 	}
 	said := []string{replyText(d.Reply)}
 	for i, r := range d.Recipients {
@@ -202,13 +201,6 @@ func evidenceOf(lang string, a *store.Attempt) string {
 		said = said[1:]
 	}
 	return strings.Join(said, "; ")
-}
-
-func withDetail(words, detail string) string {
-	if detail == "" {
-		return words
-	}
-	return words + " (" + detail + ")"
 }
 
 // replyText is a reply as it stands on the wire: "550 5.1.1 no such user".

@@ -160,10 +160,10 @@ func TestEvidence(t *testing.T) {
 			Reply: no, Recipients: []mail.RecipientVerdict{{Address: "b@zoe.example", Outcome: mail.OutcomePermanent, Reply: no}},
 		}}, "550 5.1.1 no such user"},
 		{"uncertain", &store.Attempt{Outcome: mail.OutcomeUncertain, Detail: store.AttemptDetail{
-			Step: "final", Reply: mail.Reply{Text: "no answer in time"}, Evidence: "after the whole mail: no answer in time",
-		}}, "The connection to the server ended after we handed the whole message over and before the server answered. (after the whole mail: no answer in time)"},
+			Step: "final", Reply: mail.Reply{Text: mail.LineTimeout}, Evidence: "after the whole mail: no answer in time",
+		}}, "The whole mail was handed over, and no answer came in the time that there is for it."},
 		{"interrupted", &store.Attempt{Outcome: mail.OutcomeUncertain, Detail: store.AttemptDetail{Code: mail.CodeWorkerLost}},
-			"The service was interrupted while it was handing the message over, before the server’s answer was recorded."},
+			"The service itself was interrupted while it was handing the mail over, before it had written down the answer."},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := evidenceOf("en", tt.attempt); got != tt.want {

@@ -86,7 +86,7 @@ func (t *reportTable) recipients(l api.ReportLine) string {
 	for i, r := range l.Recipients {
 		list[i] = r.Address
 		if l.Status == string(mail.StatusSent) && r.Status != l.Status {
-			list[i] = withDetail(r.Address, texts.Word(t.lang, "status", r.Status))
+			list[i] = r.Address + " (" + texts.Word(t.lang, "status", r.Status) + ")"
 		}
 	}
 	return strings.Join(list, ", ")

@@ -9,11 +9,13 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
 	"github.com/winprest/facteur/api"
+	"github.com/winprest/facteur/internal/server/texts"
 	"github.com/winprest/facteur/internal/store"
 	"github.com/winprest/facteur/internal/watch"
 )
@@ -26,11 +28,35 @@ const (
 	readerPatience = 20 * time.Second
 )
 
-// shownJob is a job as every watcher of it is shown it, made once for all.
+// shownJob is a job as its watchers are shown it, made once for all who read a language.
 type shownJob struct {
+	job     *store.Job
+	version string
+	over    bool
+
+	mu sync.Mutex
+	in map[string]*shownBytes // by language
+}
+
+type shownBytes struct {
 	body  []byte // api.SendJob
 	event []byte // "progress" with it
-	over  bool
+}
+
+// bytes are for a reader of a language.
+func (j *shownJob) bytes(lang string) (*shownBytes, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if b := j.in[lang]; b != nil {
+		return b, nil
+	}
+	body, err := json.Marshal(jobOf(lang, j.job))
+	if err != nil {
+		return nil, err
+	}
+	b := &shownBytes{body, eventOf("progress", j.version, body)}
+	j.in[lang] = b
+	return b, nil
 }
 
 // readJob is what a watcher sees of a job: what jobOf shows.
@@ -40,19 +66,19 @@ func (s *Server) readJob(ctx context.Context, k watch.Key) (watch.State[*shownJo
 	if err != nil {
 		return st, err
 	}
-	w := jobOf(k.Language, j)
-	body, err := json.Marshal(w)
-	return watch.State[*shownJob]{Value: &shownJob{body, eventOf("progress", w.Version, body), w.Over}, Version: w.Version}, err
+	w := jobOf(texts.Default, j)
+	st.Value, st.Version = &shownJob{job: j, version: w.Version, over: w.Over, in: map[string]*shownBytes{}}, w.Version
+	return st, nil
 }
 
 // versionOf is made from what is shown, so that it is the same in every process and nobody has to keep it. The rate and the end are
-// not part of it: they change as time passes. Neither are words: it is the same in every language.
+// not part of it: they change as time passes. Nor are texts, which change with the reader.
 func versionOf(w api.SendJob) string {
 	w.Version, w.Rate, w.EstimatedEnd = "", 0, nil
 	if w.Gate != nil {
-		gate := *w.Gate
-		gate.Title, gate.Detail = "", ""
-		w.Gate = &gate
+		g := *w.Gate
+		g.Title, g.Detail = "", ""
+		w.Gate = &g
 	}
 	b, err := json.Marshal(w)
 	if err != nil {
@@ -109,7 +135,11 @@ func (s *Server) getSendJob(c *gin.Context) error {
 			return err
 		} // else it is the same still, or the process ends: the caller asks again, another one
 	}
-	return write(c, "application/json", st.Value.body)
+	b, err := st.Value.bytes(language(c))
+	if err != nil {
+		return err
+	}
+	return write(c, "application/json", b.body)
 }
 
 func (s *Server) watchJob(c *gin.Context) (*watch.Watcher[*shownJob], error) {
@@ -117,7 +147,7 @@ func (s *Server) watchJob(c *gin.Context) (*watch.Watcher[*shownJob], error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.jobs.Watch(watch.Key{Tenant: tenantOf(c), ID: id, Language: language(c)})
+	return s.jobs.Watch(watch.Key{Tenant: tenantOf(c), ID: id})
 }
 
 // endMark is behind the version in the id of the last event: a reader that has it has everything.
@@ -152,18 +182,23 @@ func (s *Server) watchSendJob(c *gin.Context) error {
 		c.Writer.WriteHeader(http.StatusNoContent)
 		return nil
 	}
+	lang := language(c)
 	stream := openEvents(c, s.patience)
 	defer stream.close()
 	if c.Request.Method == http.MethodHead {
 		return nil
 	}
 	for stream.err == nil {
+		b, err := st.Value.bytes(lang)
+		if err != nil {
+			return nil // cannot happen: it is made of texts, numbers and times
+		}
 		if st.Version != known {
 			known = st.Version
-			stream.write(st.Value.event)
+			stream.write(b.event)
 		}
 		if st.Value.over {
-			stream.write(eventOf("finished", known+endMark, st.Value.body))
+			stream.write(eventOf("finished", known+endMark, b.body))
 		}
 		if stream.flush(); st.Value.over {
 			return nil

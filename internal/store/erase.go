@@ -10,13 +10,20 @@ import (
 
 // Erase forgets the texts of a message, its own headers and which files it had, and keeps the rest with what e says of it. A
 // message that is erased already is left as it is. The status that it returns is the message's; nothing is erased while that is
-// not final. Who wants to send the message again locks the same row first.
+// not final. Who wants to send the message again locks its job first, as this does.
 func (s *Store) Erase(ctx context.Context, tx *Tx, tenantID, id string, e Erasure) (mail.Status, error) {
 	const (
 		lock  = `SELECT status FROM messages WHERE tenant_id = $1 AND id = $2`
 		read  = `SELECT content, detail FROM message_contents WHERE tenant_id = $1 AND message_id = $2`
 		write = `UPDATE message_contents SET body_text = '', body_html = '', content = $3, detail = $4 WHERE tenant_id = $1 AND message_id = $2`
 	)
+	var jobID string
+	if err := tx.row(ctx, jobOfMessage, jobOfMessage, []any{tenantID, id}, &jobID); err != nil {
+		return "", failed("erase", err)
+	}
+	if _, err := tx.lockJob(ctx, tenantID, jobID); err != nil {
+		return "", err
+	}
 	var status mail.Status
 	err := tx.row(ctx, lock+` FOR UPDATE`, lock, []any{tenantID, id}, &status)
 	if err != nil {

@@ -34,7 +34,7 @@ type Job struct {
 	DueAt       time.Time       // when to look after it; zero: never
 	Draft       json.RawMessage // what the caller asked for all messages, while it is a draft
 
-	// Counts, Partial and Pace are filled by Store.Job and Store.LockJob.
+	// Counts and Partial are filled by Store.Job and Store.LockJob, Pace by Store.Job alone.
 	Counts  map[mail.Status]int // of its messages by status as Message.Status has it; statuses with none are absent
 	Partial int                 // of those sent: how many were refused for some of their recipients
 	Pace    Pace
@@ -132,12 +132,17 @@ func (r *jobReadRow) job() (*Job, error) {
 	return j, nil
 }
 
-const countMessages = `SELECT CASE WHEN ` + isHeld + ` THEN 'held' ELSE m.status END AS status, count(*) AS n,
-	sum(CASE WHEN m.status = 'sent' AND m.code = '` + mail.CodePartlyRefused + `' THEN 1 ELSE 0 END) AS partial,
-	sum(CASE WHEN m.sent_at >= $3 THEN 1 ELSE 0 END) AS recent, coalesce(min(CASE WHEN m.sent_at >= $3 THEN m.sent_at END), 0) AS since,
-	max(p.per_hour) AS per_hour, max(p.per_day) AS per_day
+const (
+	countMessages = countByStatus + ofJob
+	countWithPace = countByStatus + `,
+	sum(CASE WHEN m.sent_at >= $3 THEN 1 ELSE 0 END) AS recent, min(CASE WHEN m.sent_at >= $3 THEN m.sent_at END) AS since,
+	max(p.per_hour) AS per_hour, max(p.per_day) AS per_day` + ofJob
+	countByStatus = `SELECT CASE WHEN ` + isHeld + ` THEN 'held' ELSE m.status END AS status, count(*) AS n,
+	sum(CASE WHEN m.status = 'sent' AND m.code = '` + mail.CodePartlyRefused + `' THEN 1 ELSE 0 END) AS partial`
+	ofJob = `
 FROM messages m JOIN sender_profiles p ON p.id = m.profile_id
 WHERE m.tenant_id = $1 AND m.job_id = $2 GROUP BY 1`
+)
 
 // Job gives a job with the counts of its messages.
 func (s *Store) Job(ctx context.Context, tenantID, id string) (*Job, error) {
@@ -149,36 +154,28 @@ func (s *Store) Job(ctx context.Context, tenantID, id string) (*Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	var counts []jobCount
-	since := j.uncounted()
-	if err := s.ro.WithContext(ctx).Raw(countMessages, tenantID, id, since).Scan(&counts).Error; err != nil {
+	var counts []struct {
+		Status             mail.Status
+		N, Partial, Recent int
+		Since              *int64
+		PerHour, PerDay    int
+	}
+	j.Pace.At = Now()
+	if err := s.ro.WithContext(ctx).Raw(countWithPace, tenantID, id, micros(j.Pace.At.Add(-paceWindow))).Scan(&counts).Error; err != nil {
 		return nil, failed("count messages", err)
 	}
-	for i := range counts {
-		j.count(&counts[i])
+	j.Counts = make(map[mail.Status]int, len(counts))
+	for _, c := range counts {
+		j.count(c.Status, c.N, c.Partial)
+		j.Pace.add(c.Recent, fromOptional(c.Since), mail.Limits{PerHour: c.PerHour, PerDay: c.PerDay})
 	}
 	j.countDrafts()
 	return j, nil
 }
 
-// jobCount is a row of countMessages.
-type jobCount struct {
-	Status             mail.Status
-	N, Partial, Recent int
-	Since              int64
-	PerHour, PerDay    int
-}
-
-// uncounted has the job as before it is counted, and gives the time from which its pace is.
-func (j *Job) uncounted() int64 {
-	j.Counts, j.Partial, j.Pace = map[mail.Status]int{}, 0, Pace{At: Now()}
-	return micros(j.Pace.At.Add(-paceWindow))
-}
-
-func (j *Job) count(c *jobCount) {
-	j.Counts[c.Status] += c.N
-	j.Partial += c.Partial
-	j.Pace.add(c.Recent, fromMicros(c.Since), mail.Limits{PerHour: c.PerHour, PerDay: c.PerDay})
+func (j *Job) count(status mail.Status, n, partial int) {
+	j.Counts[status] += n
+	j.Partial += partial
 }
 
 // countDrafts counts what has never become a message.
@@ -233,10 +230,10 @@ func (s *Store) LockJob(ctx context.Context, tx *Tx, tenantID, id string) (*Job,
 
 // CountJob counts the messages of a job, as the transaction sees them.
 func (s *Store) CountJob(ctx context.Context, tx *Tx, j *Job) error {
-	since := j.uncounted()
-	var c jobCount
-	dest := []any{&c.Status, &c.N, &c.Partial, &c.Recent, &c.Since, &c.PerHour, &c.PerDay}
-	err := tx.each(ctx, countMessages, countMessages, []any{j.TenantID, j.ID, since}, dest, func() { j.count(&c) })
+	j.Counts, j.Partial = map[mail.Status]int{}, 0
+	var status mail.Status
+	var n, partial int
+	err := tx.each(ctx, countMessages, countMessages, []any{j.TenantID, j.ID}, []any{&status, &n, &partial}, func() { j.count(status, n, partial) })
 	j.countDrafts()
 	return failed("count messages", err)
 }

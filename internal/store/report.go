@@ -9,48 +9,31 @@ import (
 // Reported is a message as the report of its job has it.
 type Reported struct {
 	*Message
-	MessageIDHeader string   // with angle brackets
-	Last            *Attempt // nil: there was none
+	MessageIDHeader string // with angle brackets
 }
 
-type reportRow struct {
-	State   readRow `gorm:"embedded"`
-	Attempt *string
-}
-
-// ReportMessages gives up to limit messages of a job, with their latest attempts, in the order of their ids, from the one behind
-// after on. Fewer than limit are the last.
+// ReportMessages gives up to limit messages of a job in the order of their ids, from the one behind after on. Fewer than limit are
+// the last.
 func (s *Store) ReportMessages(ctx context.Context, tenantID, jobID, after string, limit int) ([]Reported, error) {
-	var rows []reportRow
+	var rows []readRow
 	q := messages(s.ro.WithContext(ctx), tenantID).Where("m.job_id = ? AND m.id > ?", jobID, after).Order("m.id").Limit(limit)
 	if err := q.Scan(&rows).Error; err != nil {
 		return nil, failed("report", err)
 	}
 	list := make([]Reported, len(rows))
 	for i := range rows {
-		r, attempt := &rows[i].State, rows[i].Attempt
+		r := &rows[i]
 		m, err := r.message()
 		if err != nil {
 			return nil, err
 		}
-		list[i].Message = m
 		var content struct {
 			MessageID string `json:"message_id"`
 		}
 		if err := json.Unmarshal([]byte(r.Content), &content); err != nil {
 			return nil, fmt.Errorf("store: content of %s: %w", r.ID, err)
 		}
-		list[i].MessageIDHeader = content.MessageID
-		if attempt == nil {
-			continue
-		}
-		var a attemptRecord
-		if err := json.Unmarshal([]byte(*attempt), &a); err != nil {
-			return nil, fmt.Errorf("store: attempt of %s: %w", r.ID, err)
-		}
-		list[i].Last = &Attempt{
-			MessageID: r.ID, N: r.Attempts, StartedAt: fromMicros(a.Started), FinishedAt: fromMicros(a.Finished), Outcome: a.Outcome, Detail: a.Detail,
-		}
+		list[i] = Reported{Message: m, MessageIDHeader: content.MessageID}
 	}
 	return list, nil
 }

@@ -28,11 +28,11 @@ func TestReportMessages(t *testing.T) {
 			}
 			for _, m := range page {
 				got = append(got, m.ID)
-				if m.Subject != "Facture" || m.Detail.Document.Number != "2026/0042" || (m.Last != nil) != (m.Status == mail.StatusSent) {
+				if m.Subject != "Facture" || m.Detail.Document.Number != "2026/0042" || (m.Latest != nil) != (m.Status == mail.StatusSent) {
 					t.Errorf("%+v", m.Message)
 				}
-				if m.Last != nil && (m.Last.Detail.Evidence != "4XyZ1" || m.Last.N != 1 || m.Last.Outcome != mail.OutcomeSent) {
-					t.Errorf("%+v", m.Last)
+				if m.Latest != nil && (m.Latest.Detail.Evidence != "4XyZ1" || m.Latest.N != 1 || m.Latest.Outcome != mail.OutcomeSent) {
+					t.Errorf("%+v", m.Latest)
 				}
 			}
 			if len(page) < 3 {

@@ -17,6 +17,7 @@ type FailedMessage struct {
 	Recipients []mail.Recipient
 	Document   mail.Document
 	CompanyRef string
+	Erased     bool // its content is gone: it cannot be tried again
 }
 
 const (
@@ -45,7 +46,7 @@ func (s *Store) FailedPage(ctx context.Context, tx *Tx, j *Job, after string, n 
 		if err := json.Unmarshal([]byte(recipients), &m.Recipients); err != nil {
 			bad = fmt.Errorf("store: recipients of %s: %w", id, err)
 		}
-		m.Document, m.CompanyRef = d.Document, d.CompanyRef
+		m.Document, m.CompanyRef, m.Erased = d.Document, d.CompanyRef, d.Erased != nil
 		page = append(page, m)
 	})
 	if err == nil {

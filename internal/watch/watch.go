@@ -38,8 +38,8 @@ var (
 	ErrStopped = errors.New("watch: stopped")
 )
 
-// Key names a thing: the tenant that it belongs to, which is part of its name, its id, and the language that it is read in.
-type Key struct{ Tenant, ID, Language string }
+// Key names a thing: the tenant that it belongs to, which is part of its name, and its id.
+type Key struct{ Tenant, ID string }
 
 // State is a value and its version. Two values with the same version are the same to a reader.
 type State[V any] struct {

@@ -40,7 +40,7 @@ func (s *source) failing(err error) {
 	s.fail = err
 }
 
-var job = Key{"tnt_1", "job_1", "fr"}
+var job = Key{"tnt_1", "job_1"}
 
 func watched(t *testing.T, h *Hub[int64], k Key) *Watcher[int64] {
 	t.Helper()
@@ -96,7 +96,7 @@ func TestReadingTakesATwentiethOfTheTime(t *testing.T) {
 				s := &source{took: tt.took}
 				h := New(s.read, 1000)
 				for i := range tt.things {
-					watched(t, h, Key{"tnt_1", strconv.Itoa(i), "fr"})
+					watched(t, h, Key{"tnt_1", strconv.Itoa(i)})
 				}
 				const whole = 10 * time.Minute
 				go func() {
@@ -156,9 +156,10 @@ func TestNobodyWatches(t *testing.T) {
 		time.Sleep(calm)
 		n := s.reads.Load()
 		time.Sleep(time.Hour)
-		if s.reads.Load() != n || len(h.topics) != 0 || len(h.tenants) != 0 {
+		if h.mu.Lock(); s.reads.Load() != n || len(h.topics) != 0 || len(h.tenants) != 0 || h.all != 0 {
 			t.Errorf("%d reads more, topics %v, tenants %v", s.reads.Load()-n, h.topics, h.tenants)
 		}
+		h.mu.Unlock()
 		// The poller is gone: were it not, the bubble would not end.
 	})
 }
@@ -261,9 +262,11 @@ func TestErrors(t *testing.T) {
 				w.Close()
 			}
 		}
+		h.mu.Lock()
 		if n := s.reads.Load(); n != 3 || len(h.topics) != 0 {
 			t.Errorf("%d reads, topics %v", n, h.topics)
 		}
+		h.mu.Unlock()
 		s.failing(nil)
 		w := watched(t, h, job)
 		st, err := w.First(t.Context(), "x")
@@ -290,7 +293,7 @@ func TestWatchersOfATenantAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := New((&source{}).read, 2)
 		a := watched(t, h, job)
-		watched(t, h, Key{"tnt_1", "job_2", "fr"})
+		watched(t, h, Key{"tnt_1", "job_2"})
 		if _, err := h.Watch(job); !errors.Is(err, ErrTooMany) {
 			t.Errorf("the third: %v", err)
 		}
