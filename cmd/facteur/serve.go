@@ -113,7 +113,8 @@ func (a *app) start(o options) (_ *service, err error) {
 		s.api = server.New(server.Config{
 			Store: s.store, Outbox: s.outbox, Transports: transports, Consent: s.consent, Logger: s.log, Production: a.config.Env == production,
 			PlainWebhooks: len(a.config.AllowNetworks) > 0,
-			SendGridKeys: a.config.sendGridWebhookKeys,
+			SendGridKeys:  a.config.sendGridWebhookKeys,
+			Resolver:      net.DefaultResolver,
 			Limits: server.Limits{
 				SendBody: a.config.MaxSendBody, Attachment: a.config.MaxAttachment, Buffered: a.config.MaxBuffered, Watchers: a.config.MaxWatchers,
 			},
