@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"gorm.io/gorm"
+
 	"github.com/winprest/facteur/internal/mail"
 )
 
@@ -89,6 +91,11 @@ func (tx *Tx) list(values []string) (any, error) {
 // HoldProfile stops the profile until a person mends it. It does nothing when the profile was edited since p was read: the
 // trouble may be mended already.
 func (s *Store) HoldProfile(ctx context.Context, p *mail.Profile, t mail.ProfileTrouble) error {
+	if p.Transport == sendGridTransport && t.Code == mail.CodeSenderUnverified {
+		if err := s.doubtIdentity(ctx, p); err != nil {
+			return err
+		}
+	}
 	const query = `UPDATE sender_profiles SET hold = $4 WHERE tenant_id = $1 AND id = $2 AND version = $3`
 	return s.setTrouble(ctx, p, t, query, query)
 }
@@ -127,14 +134,29 @@ func (s *Store) ClearPause(ctx context.Context, p *mail.Profile) error {
 	})
 }
 
-// ClearHold lets a profile send again after a good check.
+// ClearHold lets a profile send again after a good check. One of the transport sendgrid keeps the hold that it must have.
 func (s *Store) ClearHold(ctx context.Context, tenantID, profileID string) error {
-	const query = `UPDATE sender_profiles SET hold = NULL, pause = NULL, paused_until = 0, pause_count = 0 WHERE tenant_id = $1 AND id = $2`
-	return s.Write(ctx, func(ctx context.Context, tx *Tx) error {
-		found, err := tx.one(ctx, query, query, tenantID, profileID)
-		if err == nil && !found {
-			return ErrNotFound
+	return failed("clear hold", s.transaction(ctx, func(tx *gorm.DB) error {
+		if err := lockTenant(tx, tenantID); err != nil {
+			return err
 		}
-		return err
-	})
+		old, err := lockProfile(tx, tenantID, profileID, 0, "NO KEY UPDATE")
+		if err != nil {
+			return err
+		}
+		var settings profileSettings
+		if err := json.Unmarshal([]byte(old.Settings), &settings); err != nil {
+			return err
+		}
+		hold, err := s.gateHold(tx, tenantID, old.Transport, settings.From.Address)
+		if err != nil {
+			return err
+		}
+		text, err := holdText(hold)
+		if err != nil {
+			return err
+		}
+		return tx.Model(&profileRow{}).Where("tenant_id = ? AND id = ?", tenantID, profileID).
+			UpdateColumns(map[string]any{"hold": text, "pause": nil, "paused_until": 0, "pause_count": 0}).Error
+	}))
 }
