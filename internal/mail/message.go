@@ -98,8 +98,13 @@ type Content struct {
 }
 
 // InReplyToID is our id of the mail that this one answers; empty when it answers none.
-func (c *Content) InReplyToID() string {
-	unique, _, ok := strings.Cut(strings.TrimPrefix(c.InReplyTo, "<"), "@")
+func (c *Content) InReplyToID() string { return idOf(c.InReplyTo) }
+
+// ID is our id of the mail, from its Message-ID; empty when that is not one of ours.
+func (c *Content) ID() string { return idOf(c.MessageIDHeader) }
+
+func idOf(messageID string) string {
+	unique, _, ok := strings.Cut(strings.TrimPrefix(messageID, "<"), "@")
 	if !ok {
 		return ""
 	}

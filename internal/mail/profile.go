@@ -28,9 +28,10 @@ type Profile struct {
 	Signatures  map[string]Signature // by language
 	Attachments []ProfileAttachment  // in the order they are attached, after the mail's own
 
-	Transport string // name in the transport registry: "smtp", "gmail", "sandbox"
+	Transport string // name in the transport registry: "smtp", "gmail", "sendgrid", "sandbox"
 	SMTP      *SMTPSettings
 	Gmail     *GmailSettings
+	SendGrid  *SendGridSettings
 
 	MaxConnections int // across all machines; 1..50
 	Limits         Limits

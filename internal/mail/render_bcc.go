@@ -18,6 +18,26 @@ var ErrAddresseeSettled = errors.New("mail: a recipient named in the header is s
 // there is no way to show him to the others without mailing him again. That happens only to a mail that was sent in part
 // through another transport; a provider like this one takes a mail for all or for none.
 func (r *Rendered) AddressedByHeader() (*Rendered, error) {
+	hidden, err := r.Hidden()
+	if err != nil {
+		return nil, err
+	}
+	if len(hidden) == 0 {
+		return r, nil
+	}
+	var h headerWriter
+	if err := h.addresses("Bcc", hidden...); err != nil {
+		return nil, err
+	}
+	out := *r
+	out.lead = h.b
+	out.size += int64(len(h.b))
+	out.utf8 = out.utf8 || h.utf8
+	return &out, nil
+}
+
+// Hidden are the recipients of the envelope whom the header does not name. The error is as of AddressedByHeader.
+func (r *Rendered) Hidden() ([]Address, error) {
 	var hidden []Address
 	for _, to := range r.Envelope.To {
 		if !names(r.Content.To, to) && !names(r.Content.CC, to) {
@@ -32,18 +52,7 @@ func (r *Rendered) AddressedByHeader() (*Rendered, error) {
 			}
 		}
 	}
-	if len(hidden) == 0 {
-		return r, nil
-	}
-	var h headerWriter
-	if err := h.addresses("Bcc", hidden...); err != nil {
-		return nil, err
-	}
-	out := *r
-	out.lead = h.b
-	out.size += int64(len(h.b))
-	out.utf8 = out.utf8 || h.utf8
-	return &out, nil
+	return hidden, nil
 }
 
 // names says whether a list has an address, given in the envelope's form.

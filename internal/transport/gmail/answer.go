@@ -24,14 +24,14 @@ type answer struct {
 
 // parseAnswer reads a refusal: {"error": {"code", "message", "status", "errors": [{"reason"}], "details": [{"reason"}]}}.
 func parseAnswer(x exchange) answer {
-	a := answer{retryAfter: retryAfter(x.header.Get("Retry-After"), x.now)}
-	if x.status < 400 {
+	a := answer{retryAfter: retryAfter(x.Header.Get("Retry-After"), x.Now)}
+	if x.Status < 400 {
 		return a
 	}
 	var refused *googleapi.Error
-	err := googleapi.CheckResponseWithBody(&http.Response{StatusCode: x.status, Header: x.header}, x.body)
+	err := googleapi.CheckResponseWithBody(&http.Response{StatusCode: x.Status, Header: x.Header}, x.Body)
 	if !errors.As(err, &refused) || refused.Message == "" {
-		a.text = mail.ReplyText(http.StatusText(x.status))
+		a.text = mail.ReplyText(http.StatusText(x.Status))
 		return a
 	}
 	a.text = mail.ReplyText(refused.Message)
@@ -52,12 +52,12 @@ func parseAnswer(x exchange) answer {
 			Status string `json:"status"`
 		} `json:"error"`
 	}
-	if json.Unmarshal(x.body, &status) == nil && status.Error.Status != "" {
+	if json.Unmarshal(x.Body, &status) == nil && status.Error.Status != "" {
 		a.reasons = append(a.reasons, status.Error.Status)
 	}
 	if m := retryText.FindStringSubmatch(refused.Message); m != nil && a.retryAfter == 0 {
 		if at, err := time.Parse(time.RFC3339, m[1]); err == nil {
-			a.retryAfter = max(at.Sub(x.now), 0)
+			a.retryAfter = max(at.Sub(x.Now), 0)
 		}
 	}
 	return a

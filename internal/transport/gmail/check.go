@@ -1,13 +1,11 @@
 package gmail
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
-	"net/http/httptrace"
+	"net/url"
 	"time"
 
 	"github.com/winprest/facteur/internal/mail"
@@ -58,13 +56,13 @@ func settings(p *mail.Profile) mail.GmailSettings {
 func (t *Transport) account(ctx context.Context, p *mail.Profile, token *string) (string, error) {
 	for renewed := false; ; renewed = true {
 		x := t.get(ctx, t.userinfoURL, *token)
-		if x.status == http.StatusOK {
+		if x.Status == http.StatusOK {
 			var info struct {
 				Email    string `json:"email"`
 				Verified bool   `json:"email_verified"`
 			}
 			failure := mail.Verdict{Outcome: permanent, Scope: mail.ScopeProfile, Code: CodeScopeMissing, Step: stepSender}
-			err := json.Unmarshal(x.body, &info)
+			err := json.Unmarshal(x.Body, &info)
 			switch {
 			case err != nil:
 				failure.Outcome, failure.Code = temporary, CodeProtocolError
@@ -76,7 +74,7 @@ func (t *Transport) account(ctx context.Context, p *mail.Profile, token *string)
 			}
 			return info.Email, nil
 		}
-		if x.status != http.StatusUnauthorized || renewed {
+		if x.Status != http.StatusUnauthorized || renewed {
 			return "", readFailure(x, stepSender)
 		}
 		var err error
@@ -88,33 +86,17 @@ func (t *Transport) account(ctx context.Context, p *mail.Profile, token *string)
 
 // get makes a call that changes nothing.
 func (t *Transport) get(ctx context.Context, address, token string) exchange {
-	ctx, cancel := context.WithTimeoutCause(ctx, t.timeouts.Read, errTooSlow)
-	defer cancel()
-	var x exchange
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { x.connected = true }})
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	u, err := url.Parse(address)
 	if err != nil {
-		return exchange{err: err, now: time.Now()}
+		return exchange{Err: err, Now: time.Now()}
 	}
-	req.Header.Set("Authorization", "Bearer "+token)
-	resp, err := t.http.RoundTrip(req)
-	if err == nil {
-		x.status, x.header = resp.StatusCode, resp.Header
-		x.body, _ = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-		resp.Body.Close()
-		x.body = bytes.ReplaceAll(x.body, []byte(token), []byte("…"))
-	}
-	x.err, x.now = err, time.Now()
-	if cause := context.Cause(ctx); cause != nil {
-		x.err = cause
-	}
-	return x
+	return t.http.Call(ctx, http.MethodGet, u, http.Header{"Authorization": {"Bearer " + token}}, nil, t.timeouts.Read, token)
 }
 
 // readFailure is the verdict on a call that changes nothing and did not work.
 func readFailure(x exchange, step string) *transport.Error {
-	x.whole = false
+	x.Whole = false
 	v := classify(x)
 	v.Step = step
-	return &transport.Error{Verdict: v, Err: x.err}
+	return &transport.Error{Verdict: v, Err: x.Err}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/transport"
+	"github.com/winprest/facteur/internal/transport/onepost"
 )
 
 var _ transport.Finder = (*Transport)(nil)
@@ -75,10 +76,10 @@ func (t *Transport) maySendAs(ctx context.Context, from, token string) error {
 
 // read makes a call that changes nothing through Google's own client. Errors are *transport.Error.
 func (t *Transport) read(ctx context.Context, token string, call func(context.Context, *api.Service) error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, t.timeouts.Read, errTooSlow)
+	ctx, cancel := context.WithTimeoutCause(ctx, t.timeouts.Read, onepost.ErrTooSlow)
 	defer cancel()
 	x := exchange{}
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { x.connected = true }})
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { x.Connected = true }})
 	client := &http.Client{
 		Transport: bearer{t.http, token},
 		// A token goes where it was meant to go and nowhere else.
@@ -93,15 +94,15 @@ func (t *Transport) read(ctx context.Context, token string, call func(context.Co
 	}
 	var refused *googleapi.Error
 	if errors.As(err, &refused) {
-		x.status, x.header = refused.Code, refused.Header
-		x.body = []byte(strings.ReplaceAll(refused.Body, token, "…"))
+		x.Status, x.Header = refused.Code, refused.Header
+		x.Body = []byte(strings.ReplaceAll(refused.Body, token, "…"))
 	}
 	if strings.Contains(err.Error(), token) {
 		err = errors.New(strings.ReplaceAll(err.Error(), token, "…"))
 	}
-	x.err, x.now = err, time.Now()
+	x.Err, x.Now = err, time.Now()
 	if cause := context.Cause(ctx); cause != nil {
-		x.err = cause
+		x.Err = cause
 	}
 	return readFailure(x, stepFinal)
 }

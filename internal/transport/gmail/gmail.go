@@ -26,6 +26,7 @@ import (
 
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/transport"
+	"github.com/winprest/facteur/internal/transport/onepost"
 )
 
 // Name is the driver's name in the registry and in profiles.
@@ -102,7 +103,7 @@ func (t Timeouts) body(size int64) time.Duration {
 // Transport is the driver.
 type Transport struct {
 	tokens      Tokens
-	http        *http.Transport
+	http        *onepost.Client
 	timeouts    Timeouts
 	base        *url.URL
 	sendURL     *url.URL
@@ -129,7 +130,7 @@ func New(cfg Config) (*Transport, error) {
 	t.base, _ = url.Parse(strings.TrimSuffix(cfg.BaseURL, "/") + "/")
 	t.sendURL = t.base.JoinPath("upload/gmail/v1/users/me/messages/send")
 	t.sendURL.RawQuery = "uploadType=multipart&alt=json&prettyPrint=false&fields=id,threadId"
-	t.http = connections(cfg.HTTP, t.timeouts)
+	t.http = onepost.NewClient(cfg.HTTP, t.timeouts.Connect)
 	return t, nil
 }
 

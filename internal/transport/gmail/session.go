@@ -85,7 +85,7 @@ func (s *session) handOver(ctx context.Context, m *mail.Rendered, token string) 
 			if token, err = s.t.token(ctx, s.profile, token); err != nil {
 				return verdictOf(err)
 			}
-		case thread != "" && (x.status == http.StatusNotFound || x.status == http.StatusBadRequest):
+		case thread != "" && (x.Status == http.StatusNotFound || x.Status == http.StatusBadRequest):
 			// The thread was deleted, or belongs to an account that the profile was connected to before. The mail still
 			// has its References.
 			thread = ""

@@ -2,19 +2,14 @@ package gmail
 
 import (
 	"cmp"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
-	"net"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/transport"
+	"github.com/winprest/facteur/internal/transport/onepost"
 )
 
 // Codes of the driver's verdicts. Those without "gmail_" could come from any transport.
@@ -62,17 +57,7 @@ const (
 )
 
 // exchange is all that is known of one call when it is over.
-type exchange struct {
-	status     int // 0: no answer
-	header     http.Header
-	body       []byte // of the answer, without the token
-	err        error  // why there is no answer, or not all of it
-	connected  bool   // a connection was there
-	reused     bool   // and had served before
-	whole      bool   // the far end may have the whole mail
-	unreadable error  // the mail itself could not be read
-	now        time.Time
-}
+type exchange = onepost.Exchange
 
 // rule says what a refusal means. The first that fits counts.
 type rule struct {
@@ -124,24 +109,24 @@ const rateReasons = "userRateLimitExceeded userRateLimitExceededUnreg rateLimitE
 // no more than they do. A redirect is no yes and no no either: 303 is what a page answers that has done what it was asked to.
 func classify(x exchange) mail.Verdict {
 	a := parseAnswer(x)
-	v := mail.Verdict{Step: stepFinal, Reply: mail.Reply{Code: x.status, Text: a.text}, RetryAfter: a.retryAfter}
+	v := mail.Verdict{Step: stepFinal, Reply: mail.Reply{Code: x.Status, Text: a.text}, RetryAfter: a.retryAfter}
 	switch {
-	case x.status == 0:
+	case x.Status == 0:
 		return noAnswer(x)
-	case x.status/100 == 4 && !(x.whole && x.status == statusCancelled):
-		v.Outcome, v.Scope, v.Code = refusal(x.status, a)
+	case x.Status/100 == 4 && !(x.Whole && x.Status == statusCancelled):
+		v.Outcome, v.Scope, v.Code = refusal(x.Status, a)
 		if v.Code == CodeRateLimited && strings.Contains(a.text, "(Mail sending)") {
 			// The guide's own mark of the account's daily limit; it decides what the user reads and nothing else.
 			v.Code = CodeSendingLimit
 		}
-	case x.whole && x.status/100 == 2:
+	case x.Whole && x.Status/100 == 2:
 		v.Outcome = mail.OutcomeSent // whatever else the answer says, or fails to
-		v.Evidence = evidence(x.body)
-	case x.whole:
+		v.Evidence = evidence(x.Body)
+	case x.Whole:
 		v.Scope, v.Code = mail.ScopeMessage, CodeOutcomeUnknown
-		v.Reply.Text = cmp.Or(v.Reply.Text, http.StatusText(x.status))
-		v.Evidence = "after the whole mail: status " + strconv.Itoa(x.status)
-	case x.status/100 == 5:
+		v.Reply.Text = cmp.Or(v.Reply.Text, http.StatusText(x.Status))
+		v.Evidence = "after the whole mail: status " + strconv.Itoa(x.Status)
+	case x.Status/100 == 5:
 		v.Outcome, v.Scope, v.Code, v.Step = temporary, mail.ScopeProfile, CodeServiceUnavailable, stepBody
 	default:
 		v.Outcome, v.Scope, v.Code, v.Step = temporary, mail.ScopeProfile, CodeProtocolError, stepBody
@@ -185,45 +170,27 @@ func (r *rule) fits(given []string) bool {
 func noAnswer(x exchange) mail.Verdict {
 	v := mail.Verdict{Outcome: temporary, Scope: mail.ScopeMessage, Code: CodeConnectionLost, Step: stepBody}
 	switch {
-	case isTimeout(x.err):
+	case onepost.IsTimeout(x.Err):
 		v.Code, v.Reply.Text = CodeTimeout, "no answer in time"
-	case !x.connected && isTLS(x.err):
-		v.Code, v.Reply.Text = CodeTLSFailed, mail.ReplyText(x.err.Error())
-	case !x.connected:
+	case !x.Connected && onepost.IsTLS(x.Err):
+		v.Code, v.Reply.Text = CodeTLSFailed, mail.ReplyText(x.Err.Error())
+	case !x.Connected:
 		v.Code, v.Reply.Text = CodeConnectionFailed, "no connection"
 	default:
 		v.Reply.Text = "the connection broke"
 	}
 	switch {
-	case x.whole:
+	case x.Whole:
 		v.Outcome, v.Code, v.Step = mail.OutcomeUncertain, CodeOutcomeUnknown, stepFinal
 		v.Evidence = "after the whole mail: " + v.Reply.Text
-	case x.unreadable != nil:
+	case x.Unreadable != nil:
 		v.Code, v.Reply.Text = CodeContentUnavailable, "an attachment could not be read"
-	case !x.connected:
+	case !x.Connected:
 		v.Scope, v.Step = mail.ScopeProfile, stepConnect
-	case x.reused && v.Code == CodeConnectionLost:
+	case x.Reused && v.Code == CodeConnectionLost:
 		v.Code = transport.CodeStale
 	}
 	return v
-}
-
-// isTLS says that a handshake failed, on either side's word.
-func isTLS(err error) bool {
-	var (
-		verification *tls.CertificateVerificationError
-		record       tls.RecordHeaderError
-		alert        tls.AlertError
-		authority    x509.UnknownAuthorityError
-		hostname     x509.HostnameError
-	)
-	return errors.As(err, &verification) || errors.As(err, &record) || errors.As(err, &alert) || errors.As(err, &authority) ||
-		errors.As(err, &hostname)
-}
-
-func isTimeout(err error) bool {
-	var ne net.Error
-	return errors.Is(err, errTooSlow) || errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &ne) && ne.Timeout()
 }
 
 // notCommitted is the verdict when nothing was handed over because we are to stop, or could not note that we begin.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/transport"
+	"github.com/winprest/facteur/internal/transport/onepost"
 )
 
 const (
@@ -85,7 +86,7 @@ func TestClassifyRefusals(t *testing.T) {
 		{429, "dailyLimitExceeded", "Daily Limit Exceeded", temporary, prof, CodeDailyLimit},
 	} {
 		for _, whole := range []bool{true, false} { // a 4xx means the same whenever it comes
-			v := classify(exchange{status: test.status, body: refusalBody(test.status, test.reason, test.text), whole: whole, connected: true, now: now})
+			v := classify(exchange{Status: test.status, Body: refusalBody(test.status, test.reason, test.text), Whole: whole, Connected: true, Now: now})
 			if v.Outcome != test.outcome || v.Scope != test.scope || v.Code != test.code || v.Reply != (mail.Reply{Code: test.status, Text: test.text}) || v.Step == "" {
 				t.Errorf("%d %s %q, whole %v: %s %s %s %+v, want %s %s %s", test.status, test.reason, test.text, whole,
 					v.Outcome, v.Scope, v.Code, v.Reply, test.outcome, test.scope, test.code)
@@ -124,7 +125,7 @@ func TestClassifyOtherForms(t *testing.T) {
 		{413, "<html>Too large</html>", permanent, message, CodeMessageTooLarge},
 		{429, "", temporary, prof, CodeRateLimited},
 	} {
-		v := classify(exchange{status: test.status, body: []byte(test.body), whole: true, connected: true, now: now})
+		v := classify(exchange{Status: test.status, Body: []byte(test.body), Whole: true, Connected: true, Now: now})
 		if v.Outcome != test.outcome || v.Scope != test.scope || v.Code != test.code {
 			t.Errorf("%d %s: %s %s %s, want %s %s %s", test.status, test.body, v.Outcome, v.Scope, v.Code, test.outcome, test.scope, test.code)
 		}
@@ -133,7 +134,7 @@ func TestClassifyOtherForms(t *testing.T) {
 
 func TestClassifyAfterTheWholeMail(t *testing.T) {
 	for status := 100; status < 600; status++ {
-		v := classify(exchange{status: status, body: []byte("<html>"), whole: true, connected: true, now: now})
+		v := classify(exchange{Status: status, Body: []byte("<html>"), Whole: true, Connected: true, Now: now})
 		want := uncertain
 		switch {
 		case status/100 == 2:
@@ -144,7 +145,7 @@ func TestClassifyAfterTheWholeMail(t *testing.T) {
 		if v.Outcome != want || (v.Code == "") != (want == sent) || v.Evidence == "" {
 			t.Errorf("%d: %+v", status, v)
 		}
-		if v = classify(exchange{status: status, connected: true, now: now}); v.Outcome != temporary || v.Code == "" {
+		if v = classify(exchange{Status: status, Connected: true, Now: now}); v.Outcome != temporary || v.Code == "" {
 			t.Errorf("%d before the mail was whole: %+v", status, v)
 		}
 	}
@@ -160,37 +161,37 @@ func TestClassifyAfterTheWholeMail(t *testing.T) {
 		`{"id":"` + strings.Repeat("a", 65) + `"}`:       acceptedUnread,
 		`{"id":"18c2","threadId":"18c1","labelIds":[1]}`: acceptedUnread,
 	} {
-		if v := classify(exchange{status: 200, body: []byte(body), whole: true, now: now}); v.Outcome != sent || v.Evidence != want {
+		if v := classify(exchange{Status: 200, Body: []byte(body), Whole: true, Now: now}); v.Outcome != sent || v.Evidence != want {
 			t.Errorf("%s: %+v", body, v)
 		}
 	}
 }
 
 func TestClassifyWithoutAnswer(t *testing.T) {
-	lost, late := io.ErrUnexpectedEOF, errTooSlow
+	lost, late := io.ErrUnexpectedEOF, onepost.ErrTooSlow
 	for name, test := range map[string]struct {
 		x       exchange
 		outcome mail.Outcome
 		scope   mail.Scope
 		code    string
 	}{
-		"no connection":       {exchange{err: &net.OpError{Op: "dial", Err: errors.New("refused")}}, temporary, prof, CodeConnectionFailed},
-		"no name":             {exchange{err: &net.DNSError{Err: "no such host"}}, temporary, prof, CodeConnectionFailed},
-		"slow to connect":     {exchange{err: context.DeadlineExceeded}, temporary, prof, CodeTimeout},
-		"wrong certificate":   {exchange{err: &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}}, temporary, prof, CodeTLSFailed},
-		"alert":               {exchange{err: fmt.Errorf("remote error: %w", tls.AlertError(40))}, temporary, prof, CodeTLSFailed},
-		"no TLS there":        {exchange{err: tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}}, temporary, prof, CodeTLSFailed},
-		"lost in the middle":  {exchange{err: lost, connected: true}, temporary, message, CodeConnectionLost},
-		"kept and dead":       {exchange{err: lost, connected: true, reused: true}, temporary, message, transport.CodeStale},
-		"slow in the middle":  {exchange{err: late, connected: true}, temporary, message, CodeTimeout},
-		"kept and slow":       {exchange{err: late, connected: true, reused: true}, temporary, message, CodeTimeout},
-		"unreadable":          {exchange{err: lost, connected: true, unreadable: errors.New("no file")}, temporary, message, CodeContentUnavailable},
-		"unreadable and kept": {exchange{err: lost, connected: true, reused: true, unreadable: errors.New("no file")}, temporary, message, CodeContentUnavailable},
-		"lost afterwards":     {exchange{err: lost, connected: true, whole: true}, uncertain, message, CodeOutcomeUnknown},
-		"kept, lost after":    {exchange{err: lost, connected: true, reused: true, whole: true}, uncertain, message, CodeOutcomeUnknown},
-		"slow afterwards":     {exchange{err: late, connected: true, whole: true}, uncertain, message, CodeOutcomeUnknown},
+		"no connection":       {exchange{Err: &net.OpError{Op: "dial", Err: errors.New("refused")}}, temporary, prof, CodeConnectionFailed},
+		"no name":             {exchange{Err: &net.DNSError{Err: "no such host"}}, temporary, prof, CodeConnectionFailed},
+		"slow to connect":     {exchange{Err: context.DeadlineExceeded}, temporary, prof, CodeTimeout},
+		"wrong certificate":   {exchange{Err: &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}}, temporary, prof, CodeTLSFailed},
+		"alert":               {exchange{Err: fmt.Errorf("remote error: %w", tls.AlertError(40))}, temporary, prof, CodeTLSFailed},
+		"no TLS there":        {exchange{Err: tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}}, temporary, prof, CodeTLSFailed},
+		"lost in the middle":  {exchange{Err: lost, Connected: true}, temporary, message, CodeConnectionLost},
+		"kept and dead":       {exchange{Err: lost, Connected: true, Reused: true}, temporary, message, transport.CodeStale},
+		"slow in the middle":  {exchange{Err: late, Connected: true}, temporary, message, CodeTimeout},
+		"kept and slow":       {exchange{Err: late, Connected: true, Reused: true}, temporary, message, CodeTimeout},
+		"unreadable":          {exchange{Err: lost, Connected: true, Unreadable: errors.New("no file")}, temporary, message, CodeContentUnavailable},
+		"unreadable and kept": {exchange{Err: lost, Connected: true, Reused: true, Unreadable: errors.New("no file")}, temporary, message, CodeContentUnavailable},
+		"lost afterwards":     {exchange{Err: lost, Connected: true, Whole: true}, uncertain, message, CodeOutcomeUnknown},
+		"kept, lost after":    {exchange{Err: lost, Connected: true, Reused: true, Whole: true}, uncertain, message, CodeOutcomeUnknown},
+		"slow afterwards":     {exchange{Err: late, Connected: true, Whole: true}, uncertain, message, CodeOutcomeUnknown},
 	} {
-		test.x.now = now
+		test.x.Now = now
 		v := classify(test.x)
 		if v.Outcome != test.outcome || v.Scope != test.scope || v.Code != test.code || v.Step == "" || (v.Evidence != "") != (test.outcome == uncertain) {
 			t.Errorf("%s: %+v, want %s %s %s", name, v, test.outcome, test.scope, test.code)
@@ -223,7 +224,7 @@ func TestRetryAfter(t *testing.T) {
 		if test.header != "" {
 			h.Set("Retry-After", test.header)
 		}
-		v := classify(exchange{status: 429, header: h, body: test.body, whole: true, now: now})
+		v := classify(exchange{Status: 429, Header: h, Body: test.body, Whole: true, Now: now})
 		if v.RetryAfter != test.want || v.Outcome != temporary || v.Scope != prof {
 			t.Errorf("%s: %s, want %s", name, v.RetryAfter, test.want)
 		}
@@ -236,7 +237,7 @@ func FuzzClassify(f *testing.F) {
 	f.Add(200, "", []byte(`{"id":"1"}`), true)
 	f.Add(0, "", []byte(nil), false)
 	f.Fuzz(func(t *testing.T, status int, after string, body []byte, whole bool) {
-		v := classify(exchange{status: status, header: http.Header{"Retry-After": {after}}, body: body, whole: whole, connected: true, err: io.EOF, now: now})
+		v := classify(exchange{Status: status, Header: http.Header{"Retry-After": {after}}, Body: body, Whole: whole, Connected: true, Err: io.EOF, Now: now})
 		switch {
 		case (v.Outcome == sent) != (whole && status/100 == 2), v.Outcome == sent && v.Evidence == "", v.Outcome != sent && v.Code == "",
 			v.RetryAfter < 0, len(v.Reply.Text) > 500,

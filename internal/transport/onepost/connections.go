@@ -1,4 +1,4 @@
-package gmail
+package onepost
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 
 // connections is the pool that all sessions share. HTTP/1.1 has one mail on a connection at a time: a cut makes one mail
 // uncertain instead of twenty, and there is no stream that a client would replay by itself.
-func connections(given *http.Transport, timeouts Timeouts) *http.Transport {
+func connections(given *http.Transport, connect time.Duration) *http.Transport {
 	h := &http.Transport{}
 	if given != nil {
 		h = given.Clone()
@@ -21,7 +21,7 @@ func connections(given *http.Transport, timeouts Timeouts) *http.Transport {
 	h.Protocols = new(http.Protocols)
 	h.Protocols.SetHTTP1(true)
 	h.ForceAttemptHTTP2, h.HTTP2 = false, nil
-	h.TLSHandshakeTimeout = timeouts.Connect
+	h.TLSHandshakeTimeout = connect
 	h.MaxIdleConns, h.MaxIdleConnsPerHost, h.MaxConnsPerHost = 0, 256, 0 // lanes are the limit
 	h.IdleConnTimeout = time.Minute
 	h.DisableCompression = true
@@ -29,11 +29,11 @@ func connections(given *http.Transport, timeouts Timeouts) *http.Transport {
 
 	dial := h.DialContext
 	if dial == nil {
-		dial = (&net.Dialer{Timeout: timeouts.Connect, KeepAlive: time.Minute}).DialContext
+		dial = (&net.Dialer{Timeout: connect, KeepAlive: time.Minute}).DialContext
 	}
 	h.DialContext = watched(dial)
 	if h.DialTLSContext == nil {
-		h.DialTLSContext = dialTLS(dial, h.TLSClientConfig, timeouts.Connect)
+		h.DialTLSContext = dialTLS(dial, h.TLSClientConfig, connect)
 	}
 	h.DialTLSContext = watched(h.DialTLSContext)
 	return h

@@ -1,0 +1,79 @@
+package sendgrid
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/winprest/facteur/internal/mail"
+	"github.com/winprest/facteur/internal/transport"
+	"github.com/winprest/facteur/internal/transport/onepost"
+)
+
+// session is one lane's client. The connections are the driver's.
+type session struct {
+	*Client
+	profile *mail.Profile
+	alive   bool
+}
+
+// Alive implements transport.Session.
+func (s *session) Alive() bool { return s.alive }
+
+// Close implements transport.Session.
+func (s *session) Close() error {
+	s.alive = false
+	return nil
+}
+
+// Send implements transport.Session.
+func (s *session) Send(ctx context.Context, m *mail.Rendered, commit func(context.Context) error) mail.Verdict {
+	if !s.alive {
+		return mail.Verdict{Outcome: temporary, Scope: mail.ScopeMessage, Code: transport.CodeStale, Step: stepConnect}
+	}
+	q, refusal := prepare(m, s.profile)
+	if q == nil {
+		return refusal
+	}
+	var undo *recall
+	if s.profile.SendGrid != nil && s.profile.SendGrid.Careful {
+		var err error
+		if undo, err = s.newRecall(ctx); err != nil {
+			if ctx.Err() != nil {
+				return notCommitted(stepConnect)
+			}
+			return verdictOf(err)
+		}
+		q.SetBatchID(undo.batchID)
+		q.SetSendAt(int(undo.sendAt))
+	}
+	r, err := newRequest(q, m)
+	if err != nil {
+		return mail.Verdict{Outcome: permanent, Scope: mail.ScopeMessage, Code: CodeMessageInvalid, Step: stepMail, Reply: mail.Reply{Text: "the request cannot be made"}}
+	}
+	if r.size > MaxBytes {
+		return mail.Verdict{Outcome: permanent, Scope: mail.ScopeMessage, Code: CodeMessageTooLarge, Step: stepMail, Reply: mail.Reply{
+			Text: "SendGrid takes " + strconv.Itoa(MaxBytes) + " bytes, the request has " + strconv.FormatInt(r.size, 10),
+		}}
+	}
+	if ctx.Err() != nil || commit(ctx) != nil {
+		return notCommitted(stepConnect)
+	}
+	// A stop must not make uncertain what is on its way: from here on the driver's own timeouts count.
+	ctx = context.WithoutCancel(ctx)
+	v := classify(s.post(ctx, r))
+	if v.Code == transport.CodeStale {
+		s.t.http.CloseIdleConnections() // the others are as old
+	}
+	if undo != nil && v.Outcome == mail.OutcomeUncertain {
+		return undo.takeBack(ctx, v)
+	}
+	return v
+}
+
+// post makes one POST. The closing brace is what makes it whole.
+func (c *Client) post(ctx context.Context, r *request) onepost.Exchange {
+	return c.t.http.Post(ctx, onepost.Post{
+		URL: c.key.send, Header: c.header(), Write: r.write, Tail: r.tail, Size: r.size,
+		Body: c.t.timeouts.body(r.size), Answer: c.t.timeouts.Answer, Secret: c.key.secret,
+	})
+}
