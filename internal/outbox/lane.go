@@ -41,6 +41,7 @@ type laneRun struct {
 	parents map[string]string // of the claim: by the id of the mail answered, what proved that it was sent
 	ahead   ahead
 	claim   int
+	size    int64 // of the mail that is being handed over
 	limited bool // the profile has limits, so that claims are counted
 	blocked bool // the profile was held or paused in this turn, or allows fewer lanes by now
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/winprest/facteur/internal/consent"
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/outbox"
+	"github.com/winprest/facteur/internal/senders"
 	"github.com/winprest/facteur/internal/server/texts"
 	"github.com/winprest/facteur/internal/store"
 )
@@ -95,6 +96,7 @@ func refusalOf(err error) *refusal {
 		problems mail.Problems
 		state    *outbox.StateError
 		refused  *consent.Refusal
+		unproved *senders.Refusal
 		large    *http.MaxBytesError
 	)
 	switch {
@@ -108,6 +110,12 @@ func refusalOf(err error) *refusal {
 		return refuse(http.StatusConflict, stateCode(state))
 	case errors.As(err, &refused):
 		return &refusal{status: http.StatusConflict, code: refused.Code, params: refused.Params}
+	case errors.As(err, &unproved):
+		r := &refusal{status: unproved.Status, code: unproved.Code, params: unproved.Params, cause: unproved.Cause}
+		if r.status == http.StatusServiceUnavailable {
+			r.retryAfter = 10 * time.Second
+		}
+		return r
 	case errors.As(err, &large):
 		return refuse(http.StatusRequestEntityTooLarge, codeBodyTooLarge, "limit", bytesText(large.Limit))
 	case errors.Is(err, store.ErrNotFound):

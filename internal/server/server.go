@@ -25,6 +25,7 @@ import (
 	"github.com/winprest/facteur/internal/consent"
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/outbox"
+	"github.com/winprest/facteur/internal/senders"
 	"github.com/winprest/facteur/internal/server/docs"
 	"github.com/winprest/facteur/internal/store"
 	"github.com/winprest/facteur/internal/transport"
@@ -36,6 +37,7 @@ type Config struct {
 	Outbox     *outbox.Outbox
 	Transports transport.Registry // the ways a profile may name
 	Consent    *consent.Service   // nil: no profile can be connected to Gmail
+	Senders    *senders.Service   // nil: no sender can be verified
 	Logger     *slog.Logger       // nil: slog.Default()
 	Limits     Limits
 	// Production adds Strict-Transport-Security: the service is reached over TLS.
@@ -73,6 +75,7 @@ type Server struct {
 	outbox     *outbox.Outbox
 	transports transport.Registry
 	consent    *consent.Service
+	senders    *senders.Service
 	log        *slog.Logger
 	limits     Limits
 	production bool
@@ -87,7 +90,7 @@ type Server struct {
 // New makes the handler of the whole API.
 func New(cfg Config) *Server {
 	s := &Server{
-		store: cfg.Store, outbox: cfg.Outbox, transports: cfg.Transports, consent: cfg.Consent, log: cfg.Logger, limits: cfg.Limits.withDefaults(),
+		store: cfg.Store, outbox: cfg.Outbox, transports: cfg.Transports, consent: cfg.Consent, senders: cfg.Senders, log: cfg.Logger, limits: cfg.Limits.withDefaults(),
 		production: cfg.Production,
 	}
 	if s.log == nil {
@@ -95,6 +98,9 @@ func New(cfg Config) *Server {
 	}
 	if s.consent == nil {
 		s.consent, _ = consent.New(consent.Config{Store: cfg.Store, Logger: s.log}) // without clients nothing can be wrong
+	}
+	if s.senders == nil {
+		s.senders = senders.New(senders.Config{Store: cfg.Store, Logger: s.log})
 	}
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
@@ -149,6 +155,8 @@ func (s *Server) routes() []route {
 		{post, "/v1/sender-profiles/:id/authorization", manage, s.beginAuthorization},
 		{get, "/v1/sender-profiles/:id/authorization", read, s.getAuthorization},
 		{del, "/v1/sender-profiles/:id/authorization", manage, s.revokeAuthorization},
+		{post, "/v1/sender-profiles/:id/sender-verification", manage, s.beginSenderVerification},
+		{get, "/v1/sender-profiles/:id/sender-verification", read, s.getSenderVerification},
 
 		{get, "/v1/gmail-clients", read, s.listGmailClients},
 		{put, "/v1/gmail-clients/:name", manage, s.putGmailClient},
@@ -190,6 +198,8 @@ func (s *Server) routes() []route {
 		{post, "/v1/send-jobs/:id/cancel", send, s.cancelSendJob},
 
 		{get, "/v1/audit-events", read, s.listAuditEvents},
+		{get, "/v1/add-ons", read, s.listAddOns},
+		{get, "/v1/usage", read, s.getUsage},
 
 		{post, "/v1/tenants", operator, s.createTenant},
 		{get, "/v1/tenants", operator, s.listTenants},
@@ -197,6 +207,14 @@ func (s *Server) routes() []route {
 		{post, "/v1/tenants/:id/api-keys", operator, s.createAPIKey},
 		{get, "/v1/tenants/:id/api-keys", operator, s.listAPIKeys},
 		{del, "/v1/tenants/:id/api-keys/:key", operator, s.revokeAPIKey},
+		{get, "/v1/tenants/:id/add-ons", operator, s.listTenantAddOns},
+		{get, "/v1/tenants/:id/add-ons/:name", operator, s.getTenantAddOn},
+		{put, "/v1/tenants/:id/add-ons/:name", operator, s.putTenantAddOn},
+		{del, "/v1/tenants/:id/add-ons/:name", operator, s.deleteTenantAddOn},
+		{get, "/v1/tenants/:id/sender-identities", operator, s.listSenderIdentities},
+		{put, "/v1/tenants/:id/sender-identities/:identity", operator, s.putSenderIdentity},
+		{del, "/v1/tenants/:id/sender-identities/:identity", operator, s.deleteSenderIdentity},
+		{get, "/v1/usage-report", operator, s.getUsageReport},
 	}
 }
 

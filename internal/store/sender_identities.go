@@ -132,6 +132,9 @@ func (s *Store) identityTaken(tx *gorm.DB, tenantID, name string) (bool, error) 
 	return taken, nil
 }
 
+// unfinished is when a claim is looked at that nobody completed.
+const unfinished = int64(10 * time.Minute / time.Microsecond)
+
 // ClaimIdentity begins a proof: no other tenant can until it failed. ErrTaken: one has. What is proved already stays so, unless
 // the account at SendGrid is another by now. i becomes what is stored, and first says that there was none.
 func (s *Store) ClaimIdentity(ctx context.Context, i *Identity, e *AuditEvent) (first bool, err error) {
@@ -164,7 +167,7 @@ func (s *Store) ClaimIdentity(ctx context.Context, i *Identity, e *AuditEvent) (
 		first = true
 		next := identityRow{
 			TenantID: i.TenantID, Name: i.Name, Method: string(i.Method), State: string(IdentityPending), KeyName: i.Key, Subuser: i.Subuser,
-			Records: "[]", CreatedAt: now, Since: now,
+			Records: "[]", CreatedAt: now, Since: now, NextLook: now + unfinished,
 		}
 		if err := tx.Clauses(clause.OnConflict{Columns: []clause.Column{{Name: "tenant_id"}, {Name: "name"}}, UpdateAll: true}).Create(&next).Error; err != nil {
 			if errors.Is(err, gorm.ErrDuplicatedKey) { // another began at this moment
