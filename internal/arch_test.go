@@ -42,8 +42,8 @@ var rules = map[string]rule{
 	"internal/store":                   {ours: []string{"internal/mail"}, others: databases},
 	"internal/store/storetest":         {ours: []string{"internal/mail", "internal/store"}, others: databases},
 	// consent is the way between a browser, Google and a stored grant; it knows neither HTTP pages nor the engine.
-	"internal/consent":          {ours: []string{"internal/mail", "internal/transport", "internal/store"}, others: []string{"golang.org/x/oauth2"}},
-	"internal/outbox":           {ours: []string{"internal/mail", "internal/transport", "internal/store"}, others: slices.Concat(queue, databases)},
+	"internal/consent": {ours: []string{"internal/mail", "internal/transport", "internal/store"}, others: []string{"golang.org/x/oauth2"}},
+	"internal/outbox":  {ours: []string{"internal/mail", "internal/transport", "internal/store"}, others: slices.Concat(queue, databases)},
 	// senders is the way from a From to the proof at SendGrid that its firm may send from it; the store has whose it is.
 	"internal/senders":          {ours: []string{"internal/mail", "internal/transport", "internal/transport/sendgrid", "internal/store"}, others: []string{"golang.org/x/net/publicsuffix"}},
 	"internal/server":           {ours: []string{"api", "internal/senders", "internal/transport/sendgrid", "internal/mail", "internal/transport", "internal/store", "internal/outbox", "internal/consent", "internal/server/docs", "internal/server/texts"}, others: []string{"github.com/gin-gonic/gin", "github.com/go-playground", "golang.org/x/text", "github.com/prometheus/client_golang"}},

@@ -42,8 +42,8 @@ type laneRun struct {
 	ahead   ahead
 	claim   int
 	size    int64 // of the mail that is being handed over
-	limited bool // the profile has limits, so that claims are counted
-	blocked bool // the profile was held or paused in this turn, or allows fewer lanes by now
+	limited bool  // the profile has limits, so that claims are counted
+	blocked bool  // the profile was held or paused in this turn, or allows fewer lanes by now
 }
 
 // workLane is what a wake-up does.
