@@ -33,6 +33,8 @@ type SenderProfile struct {
 	SMTP *SMTPSettings `json:"smtp,omitempty"`
 	// Gmail has the settings of the transport gmail; absent for others.
 	Gmail *GmailSettings `json:"gmail,omitempty"`
+	// SendGrid has the settings of the transport sendgrid; absent for others.
+	SendGrid *SendGridSettings `json:"sendgrid,omitempty"`
 	// MaxConnections is how many connections to the mail server are open at once at most, over all machines of the service.
 	MaxConnections int `json:"max_connections" example:"2"`
 	// Limits in force: how many mails are handed over at most, over all machines of the service.
@@ -127,6 +129,8 @@ type SenderProfileRequest struct {
 	SMTP *SMTPSettingsRequest `json:"smtp,omitempty"`
 	// Gmail has the settings of the transport gmail.
 	Gmail *GmailSettings `json:"gmail,omitempty"`
+	// SendGrid has the settings of the transport sendgrid.
+	SendGrid *SendGridSettings `json:"sendgrid,omitempty"`
 	// MaxConnections is how many connections are open at once at most. Default: 2. Many small hosts refuse more.
 	MaxConnections int `json:"max_connections,omitempty" example:"2" minimum:"1" maximum:"50"`
 	// Limits are how many mails are handed over at most. Default: for gmail the preset gmail_personal when from is at gmail.com or
@@ -228,6 +232,8 @@ type SenderProfilePatch struct {
 	SMTP *SMTPSettingsPatch `json:"smtp,omitempty"`
 	// Gmail has the settings of the transport gmail to change.
 	Gmail *GmailSettingsPatch `json:"gmail,omitempty"`
+	// SendGrid has the settings of the transport sendgrid to change.
+	SendGrid *SendGridSettingsPatch `json:"sendgrid,omitempty"`
 	// MaxConnections is how many connections are open at once at most; null: 2.
 	MaxConnections *int `json:"max_connections,omitempty" example:"2" minimum:"1" maximum:"50"`
 	// Limits to change. With a new transport and without limits: those that it has by default.

@@ -16,6 +16,7 @@ import (
 	"github.com/winprest/facteur/internal/consent"
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/transport/dial"
+	"github.com/winprest/facteur/internal/transport/sendgrid"
 )
 
 // config is everything that the environment says, and the only place where it is read. The zero environment works: SQLite
@@ -38,11 +39,13 @@ type config struct {
 	PublicURL     string        `env:"FACTEUR_PUBLIC_URL" doc:"where browsers reach this service, such as https://mail.example.com: Google sends them back there; default on loopback: where it listens"`
 	ReturnURLs    []string      `env:"FACTEUR_RETURN_URLS" doc:"addresses, with all below them, that a person may be sent back to after a consent, separated by commas"`
 	GoogleURL     string        `env:"FACTEUR_GOOGLE_URL" doc:"a stand-in for all of Google, for tests"`
+	SendGridKeys  mail.Secret   `env:"FACTEUR_SENDGRID_KEYS" doc:"the API key of the service's SendGrid account, or several as JSON: see the README on SendGrid; without one there is no transport sendgrid"`
 	LogLevel      slog.Level    `env:"FACTEUR_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
 	LogFormat     string        `env:"FACTEUR_LOG_FORMAT" envDefault:"text" doc:"text or json"`
 	StopTimeout   time.Duration `env:"FACTEUR_STOP_TIMEOUT" envDefault:"30s" doc:"how long a stop waits for hand-overs in flight"`
 
 	googleClients []consent.Client // of GoogleClients
+	sendGrid      sendgrid.Config  // of SendGridKeys
 
 	keysetFile string // where Keyset came from, when it was a file
 }
@@ -109,6 +112,9 @@ func readConfig(environ []string) (config, error) {
 	} else {
 		errs = append(errs, c.outOfRange()...)
 		errs = append(errs, c.checkGoogle()...)
+		if err := c.checkSendGrid(); err != nil {
+			errs = append(errs, fmt.Errorf("FACTEUR_SENDGRID_KEYS: %w", err))
+		}
 	}
 	if c.Env != development && c.Env != production {
 		errs = append(errs, fmt.Errorf("FACTEUR_ENV is %q: it must be development or production", c.Env))

@@ -8,11 +8,12 @@ import (
 	"github.com/winprest/facteur/internal/transport/dial"
 	"github.com/winprest/facteur/internal/transport/gmail"
 	"github.com/winprest/facteur/internal/transport/sandbox"
+	"github.com/winprest/facteur/internal/transport/sendgrid"
 	"github.com/winprest/facteur/internal/transport/smtp"
 )
 
 // transports are the ways a mail can leave this process.
-func (a *app) transports(tokens gmail.Tokens) (transport.Registry, error) {
+func (a *app) transports(tokens gmail.Tokens, accounts sendgrid.Accounts) (transport.Registry, error) {
 	helo := a.config.HELO
 	if helo == "" {
 		// A host that does not know its name gives none, and the driver has one for that.
@@ -27,9 +28,19 @@ func (a *app) transports(tokens gmail.Tokens) (transport.Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	return transport.NewRegistry(
+	drivers := []transport.Transport{
 		sandbox.New(sandbox.Config{}),
 		smtp.New(smtp.Config{Dialer: dial.New(dial.Policy{Allow: a.config.AllowNetworks}), HELO: helo}),
 		byGmail,
-	), nil
+	}
+	if len(a.config.sendGrid.Keys) > 0 {
+		cfg := a.config.sendGrid
+		cfg.Accounts = accounts
+		bySendGrid, err := sendgrid.New(cfg)
+		if err != nil {
+			return nil, err
+		}
+		drivers = append(drivers, bySendGrid)
+	}
+	return transport.NewRegistry(drivers...), nil
 }

@@ -195,9 +195,6 @@ func (s *Server) deleteTenantAddOn(c *gin.Context) error {
 	return (&answer{status: http.StatusNoContent}).write(c)
 }
 
-// sendGridTransport is the transport that needs the add-on.
-const sendGridTransport = "sendgrid"
-
 // needAddOn refuses to use a profile that the firm's add-on does not cover: the hold says so.
 func needAddOn(p *mail.Profile) error {
 	if p.Hold != nil && p.Hold.Code == mail.CodeAddOnRequired {

@@ -92,6 +92,9 @@ func (s *Server) checkSettings(c *gin.Context, p *mail.Profile, f *findings) err
 	} else if ok && p.Transport != "smtp" && p.SMTP != nil {
 		ps.Add("/smtp", codeSMTPNotUsed)
 	}
+	if p.SendGrid != nil && p.Transport != sendGridTransport {
+		ps.Add("/sendgrid", codeSendGridNotUsed)
+	}
 	if err := s.checkGmail(c, p, &ps); err != nil {
 		return err
 	}
@@ -378,12 +381,15 @@ func patchProfile(p *mail.Profile, r *api.SenderProfilePatch) {
 		}
 	}
 	if r.Transport != nil && *r.Transport != p.Transport {
-		p.Transport, p.SMTP, p.Gmail = *r.Transport, nil, nil
+		p.Transport, p.SMTP, p.Gmail, p.SendGrid = *r.Transport, nil, nil, nil
 		p.Limits = mail.DefaultLimits(p.Transport, p.From.Address)
 	}
 	setLimits(&p.Limits, r.Limits)
 	if r.Gmail != nil {
 		patchGmail(p, r.Gmail)
+	}
+	if r.SendGrid != nil {
+		patchSendGrid(p, r.SendGrid)
 	}
 	if r.SMTP != nil {
 		if p.SMTP == nil {

@@ -11,6 +11,12 @@ import (
 
 const defaultConnections = 2
 
+// sendGridTransport is the transport that needs no settings of the profile's, and may have some.
+const (
+	sendGridTransport   = "sendgrid"
+	codeSendGridNotUsed = "sendgrid_settings_not_used"
+)
+
 func newProfile(r *api.SenderProfileRequest) *mail.Profile {
 	p := &mail.Profile{
 		Level: mail.Level(r.Level), OwnerRef: r.OwnerRef, Name: r.Name, Default: r.Default, From: addressFrom(r.From),
@@ -35,6 +41,9 @@ func newProfile(r *api.SenderProfileRequest) *mail.Profile {
 	if q := r.Gmail; q != nil {
 		p.Gmail = &mail.GmailSettings{Client: q.Client, Aliases: q.Aliases, Reconcile: q.Reconcile}
 	}
+	if q := r.SendGrid; q != nil {
+		p.SendGrid = &mail.SendGridSettings{Careful: q.Careful, Tracking: q.Tracking}
+	}
 	fillDefaults(p)
 	return p
 }
@@ -49,6 +58,9 @@ func fillDefaults(p *mail.Profile) {
 	}
 	if p.Transport == gmailTransport && p.Gmail == nil {
 		p.Gmail = &mail.GmailSettings{}
+	}
+	if p.Transport == sendGridTransport && p.SendGrid == nil {
+		p.SendGrid = &mail.SendGridSettings{}
 	}
 	q := p.SMTP
 	if q == nil {
@@ -110,6 +122,16 @@ func patchSMTP(q *mail.SMTPSettings, r *api.SMTPSettingsPatch) {
 	set(&q.EnvelopeFrom, r.EnvelopeFrom)
 }
 
+func patchSendGrid(p *mail.Profile, r *api.SendGridSettingsPatch) {
+	q := mail.SendGridSettings{}
+	if p.SendGrid != nil {
+		q = *p.SendGrid
+	}
+	set(&q.Careful, r.Careful)
+	set(&q.Tracking, r.Tracking)
+	p.SendGrid = &q
+}
+
 func set[T any](to *T, from *T) {
 	if from != nil {
 		*to = *from
@@ -139,6 +161,9 @@ func profileOf(lang string, p *mail.Profile) api.SenderProfile {
 	}
 	if q := p.Gmail; q != nil {
 		w.Gmail = &api.GmailSettings{Client: q.Client, Aliases: q.Aliases, Reconcile: q.Reconcile}
+	}
+	if q := p.SendGrid; q != nil {
+		w.SendGrid = &api.SendGridSettings{Careful: q.Careful, Tracking: q.Tracking}
 	}
 	switch {
 	case p.Hold != nil:

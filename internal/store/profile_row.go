@@ -46,6 +46,7 @@ type profileSettings struct {
 	Attachments []mail.ProfileAttachment  `json:"attachments,omitempty"`
 	SMTP        *smtpSettings             `json:"smtp,omitempty"`
 	Gmail       *gmailSettings            `json:"gmail,omitempty"`
+	SendGrid    *sendGridSettings         `json:"sendgrid,omitempty"`
 }
 
 type smtpSettings struct {
@@ -68,6 +69,11 @@ type gmailSettings struct {
 	Reconcile bool     `json:"reconcile,omitempty"`
 }
 
+type sendGridSettings struct {
+	Careful  bool `json:"careful,omitempty"`
+	Tracking bool `json:"tracking,omitempty"`
+}
+
 // profileSecrets is the JSON that sender_profiles.sealed_secrets seals.
 type profileSecrets struct {
 	SMTPPassword string `json:"smtp_password,omitempty"`
@@ -88,6 +94,9 @@ func (s *Store) profileRow(p *mail.Profile) (*profileRow, error) {
 	}
 	if c := p.Gmail; c != nil {
 		settings.Gmail = &gmailSettings{Client: c.Client, Aliases: c.Aliases, Reconcile: c.Reconcile}
+	}
+	if c := p.SendGrid; c != nil {
+		settings.SendGrid = &sendGridSettings{Careful: c.Careful, Tracking: c.Tracking}
 	}
 	doc, err := json.Marshal(settings)
 	if err != nil {
@@ -134,6 +143,9 @@ func (s *Store) openProfile(r *profileRow) (*mail.Profile, error) {
 	}
 	if c := settings.Gmail; c != nil {
 		p.Gmail = &mail.GmailSettings{Client: c.Client, Aliases: c.Aliases, Reconcile: c.Reconcile}
+	}
+	if c := settings.SendGrid; c != nil {
+		p.SendGrid = &mail.SendGridSettings{Careful: c.Careful, Tracking: c.Tracking}
 	}
 	var secrets profileSecrets
 	if r.SealedSecrets != nil {

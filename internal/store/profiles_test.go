@@ -34,8 +34,9 @@ func TestProfileKeepsEveryField(t *testing.T) {
 				HELO: "helo", TLSServerName: "name", CACertificates: "pem", DSN: true, EnvelopeFrom: "bounce@x.example",
 			},
 			Gmail: &mail.GmailSettings{Client: "key-2", Aliases: []string{"me@gmail.example"}, Reconcile: true},
+			SendGrid: &mail.SendGridSettings{Careful: true, Tracking: true},
 		}
-		for _, v := range []reflect.Value{reflect.ValueOf(*p.SMTP), reflect.ValueOf(*p.Gmail), reflect.ValueOf(*p)} {
+		for _, v := range []reflect.Value{reflect.ValueOf(*p.SMTP), reflect.ValueOf(*p.Gmail), reflect.ValueOf(*p.SendGrid), reflect.ValueOf(*p)} {
 			for i := range v.NumField() {
 				switch name := v.Type().Field(i).Name; name {
 				case "ID", "Version", "Hold", "PausedUntil", "Pause", "PauseCount", "LimitedUntil", "LimitedBy", "CreatedAt", "UpdatedAt": // the store's

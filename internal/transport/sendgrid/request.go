@@ -26,29 +26,38 @@ type request struct {
 	size   int64
 }
 
-// prepare looks at a mail and makes the request of it, or says why it cannot be sent; then there is no request.
-func prepare(m *mail.Rendered, p *mail.Profile) (*api.SGMailV3, mail.Verdict) {
-	refused := func(code, text string) (*api.SGMailV3, mail.Verdict) {
-		return nil, mail.Verdict{Outcome: permanent, Scope: mail.ScopeMessage, Code: code, Step: stepMail, Reply: mail.Reply{Text: text}}
-	}
-	hidden, err := m.Hidden()
+// unfit says why a mail cannot be sent through SendGrid; the zero Verdict has no Code: it can.
+func unfit(m *mail.Rendered) mail.Verdict {
+	v := mail.Verdict{Outcome: permanent, Scope: mail.ScopeMessage, Step: stepMail}
 	c := m.Content
+	_, err := m.Hidden()
 	switch {
 	case len(m.Envelope.To) == 0:
-		return refused(CodeEnvelopeInvalid, "the envelope has no recipient")
+		v.Code, v.Reply.Text = CodeEnvelopeInvalid, "the envelope has no recipient"
 	case errors.Is(err, mail.ErrAddresseeSettled):
-		return refused(CodePartlySent, "the header names a recipient who was settled by an earlier attempt")
+		v.Code, v.Reply.Text = CodePartlySent, "the header names a recipient who was settled by an earlier attempt"
 	case err != nil:
-		return refused(CodeEnvelopeInvalid, "a recipient cannot be named")
+		v.Code, v.Reply.Text = CodeEnvelopeInvalid, "a recipient cannot be named"
 	case len(c.To) == 0:
-		return refused(CodeEnvelopeInvalid, "SendGrid needs a recipient in To")
+		v.Code, v.Reply.Text = CodeEnvelopeInvalid, "SendGrid needs a recipient in To"
 	case len(m.Envelope.To) > MaxRecipients:
-		return refused(CodeTooManyRecipients, "SendGrid takes "+strconv.Itoa(MaxRecipients)+" recipients, the mail has "+strconv.Itoa(len(m.Envelope.To)))
+		v.Code = CodeTooManyRecipients
+		v.Reply.Text = "SendGrid takes " + strconv.Itoa(MaxRecipients) + " recipients, the mail has " + strconv.Itoa(len(m.Envelope.To))
 	case m.NeedsSMTPUTF8():
-		return refused(CodeAddressNotASCII, "SendGrid takes no address with other than ASCII letters before the @")
+		v.Code, v.Reply.Text = CodeAddressNotASCII, "SendGrid takes no address with other than ASCII letters before the @"
 	case m.Size() > MaxBytes:
-		return refused(CodeMessageTooLarge, "SendGrid takes "+strconv.Itoa(MaxBytes)+" bytes, the mail has "+strconv.FormatInt(m.Size(), 10))
+		v.Code = CodeMessageTooLarge
+		v.Reply.Text = "SendGrid takes " + strconv.Itoa(MaxBytes) + " bytes, the mail has " + strconv.FormatInt(m.Size(), 10)
+	case slices.ContainsFunc(c.Attachments, func(a mail.Attachment) bool { return a.Size == 0 }):
+		v.Code, v.Reply.Text = CodeMessageInvalid, "SendGrid takes no empty file"
 	}
+	return v
+}
+
+// compose says a mail in SendGrid's terms, the contents of its files left out.
+func compose(m *mail.Rendered, p *mail.Profile) *api.SGMailV3 {
+	c := m.Content
+	hidden, _ := m.Hidden() // unfit has seen the error
 	q := api.NewV3Mail()
 	q.SetFrom(email(c.From))
 	q.Subject = line(c.Subject)
@@ -65,9 +74,6 @@ func prepare(m *mail.Rendered, p *mail.Profile) (*api.SGMailV3, mail.Verdict) {
 	setHeaders(q, c)
 	for i := range c.Attachments {
 		a := &c.Attachments[i]
-		if a.Size == 0 {
-			return refused(CodeMessageInvalid, "SendGrid takes no empty file: "+mail.ReplyText(a.Filename))
-		}
 		file := api.NewAttachment().SetType(mediaType(a.MediaType)).SetFilename(a.Filename).SetDisposition("attachment")
 		if a.ContentID != "" {
 			file.SetContentID(a.ContentID)
@@ -78,7 +84,7 @@ func prepare(m *mail.Rendered, p *mail.Profile) (*api.SGMailV3, mail.Verdict) {
 		q.AddAttachment(file)
 	}
 	q.SetTrackingSettings(tracking(p.SendGrid != nil && p.SendGrid.Tracking))
-	return q, mail.Verdict{}
+	return q
 }
 
 // personalization is whom the mail is for, and what SendGrid's events are to say of it: our ids, and nothing of anybody.

@@ -135,7 +135,7 @@ func New(cfg Config) (*Transport, error) {
 		if k.BaseURL == "" {
 			k.BaseURL = DefaultBaseURL
 		}
-		base, err := url.Parse(k.BaseURL)
+		base, err := url.Parse(strings.TrimSuffix(k.BaseURL, "/") + "/") // without the slash JoinPath makes a path that begins with none
 		if err != nil || base.Host == "" || base.User != nil || base.Scheme != "https" && base.Scheme != "http" {
 			return nil, errors.New("sendgrid: key " + name + ": its base URL is not a URL")
 		}

@@ -30,10 +30,10 @@ func (s *session) Send(ctx context.Context, m *mail.Rendered, commit func(contex
 	if !s.alive {
 		return mail.Verdict{Outcome: temporary, Scope: mail.ScopeMessage, Code: transport.CodeStale, Step: stepConnect}
 	}
-	q, refusal := prepare(m, s.profile)
-	if q == nil {
-		return refusal
+	if v := unfit(m); v.Code != "" {
+		return v
 	}
+	q := compose(m, s.profile)
 	var undo *recall
 	if s.profile.SendGrid != nil && s.profile.SendGrid.Careful {
 		var err error

@@ -60,6 +60,9 @@ type sendGridRequest struct {
 		OpenTracking struct {
 			Enable *bool `json:"enable"`
 		} `json:"open_tracking"`
+		SubscriptionTracking struct {
+			Enable *bool `json:"enable"`
+		} `json:"subscription_tracking"`
 	} `json:"tracking_settings"`
 }
 
