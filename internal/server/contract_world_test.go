@@ -72,6 +72,7 @@ type contractWorld struct {
 	server   *httptest.Server
 	outbox   *outbox.Outbox
 	google   *transporttest.Google
+	sendGrid *transporttest.SendGrid
 
 	operator, full, readOnly string // keys
 	attachment               string
@@ -102,7 +103,7 @@ func newContractWorld(t *testing.T) *contractWorld {
 	if err := outbox.Migrate(ctx, st); err != nil {
 		t.Fatal(err)
 	}
-	ways := transport.NewRegistry(contractFarEnd{"smtp"}, contractFarEnd{"sandbox"}, contractFarEnd{"gmail"})
+	ways := transport.NewRegistry(contractFarEnd{"smtp"}, contractFarEnd{"sandbox"}, contractFarEnd{"gmail"}, contractFarEnd{"sendgrid"})
 	box, err := outbox.New(st, ways, outbox.Config{})
 	if err != nil {
 		t.Fatal(err)
@@ -117,9 +118,10 @@ func newContractWorld(t *testing.T) *contractWorld {
 		t.Fatal(err)
 	}
 	google := transporttest.StartGoogle(t, transporttest.GoogleConfig{Clients: googleClients})
-	w := &contractWorld{T: t, contract: c, google: google, outbox: box, ids: map[string]string{}}
+	far := transporttest.StartSendGrid(t, transporttest.SendGridConfig{})
+	w := &contractWorld{T: t, contract: c, google: google, sendGrid: far, outbox: box, ids: map[string]string{}}
 	quiet := slog.New(slog.DiscardHandler)
-	api := New(Config{Store: st, Outbox: box, Transports: ways, Logger: quiet, Consent: newConsent(t, st, box, google, quiet)})
+	api := New(Config{Store: st, Outbox: box, Transports: ways, Logger: quiet, Consent: newConsent(t, st, box, google, quiet), Senders: newSenders(t, st, box, far)})
 	w.server = httptest.NewServer(c.Handler(t, api))
 	t.Cleanup(w.server.Close)
 	if _, w.operator, err = st.CreateKey(ctx, "", "operator", []store.Scope{store.ScopeOperator}); err != nil {

@@ -88,6 +88,9 @@ func (s *Store) AddOnDays(ctx context.Context, tenantID, name string, from, to t
 	days := 0
 	for day := from; day.Before(to); day = day.AddDate(0, 0, 1) {
 		begins, ends := micros(day), min(micros(day.AddDate(0, 0, 1)), now)
+		if begins >= now {
+			break
+		}
 		for _, p := range periods {
 			if p.StartsAt < ends && (p.EndsAt == 0 || p.EndsAt > begins && p.EndsAt > p.StartsAt) {
 				days++
