@@ -137,10 +137,16 @@ type Links struct {
 	Job string `json:"job,omitempty"`
 	// Messages lists the messages of a job.
 	Messages string `json:"messages,omitempty"`
+	// Events is the stream of a job's progress.
+	Events string `json:"events,omitempty"`
+	// Report is what became of every message of a job.
+	Report string `json:"report,omitempty"`
 	// Attempts lists the attempts of a message.
 	Attempts string `json:"attempts,omitempty"`
 	// Raw is the mail as it is sent.
 	Raw string `json:"raw,omitempty"`
+	// Proof is the proof of dispatch.
+	Proof string `json:"proof,omitempty"`
 }
 
 // AcceptedMessage is the answer to an accepted mail. It is stored, and will be sent or end in a state that can be asked for.
@@ -178,11 +184,14 @@ type Message struct {
 	// Status of the message. queued: waits for its turn. sending: is being handed over. sent: the next mail server took it, which does
 	// not prove that it is in the mailbox. deferred: is tried again by itself. held: waits for the sender profile to be mended.
 	// failed: was not sent. uncertain: may or may not have been sent; a person decides (resolve), or the mailbox of a Gmail profile
-	// with reconcile, which is searched. canceled: was stopped.
-	Status string `json:"status" enums:"queued,sending,sent,deferred,failed,held,uncertain,canceled" example:"sent"`
+	// with reconcile, which is searched. canceled: was stopped. paused: waits for its send job to be released or to go on. draft: is
+	// being prepared; language and subject are those that it would have now.
+	Status string `json:"status" enums:"queued,sending,sent,deferred,failed,held,uncertain,canceled,paused,draft" example:"sent"`
 	// Problem is what happened and what to do, for a message that is deferred, held, failed, uncertain, or sent to some of its
 	// recipients only. Absent when there is nothing to say.
 	Problem *Trouble `json:"problem,omitempty"`
+	// EvidenceText says in words what is known of the last hand-over of a message that is uncertain, in the reader's language.
+	EvidenceText string `json:"evidence_text,omitempty" example:"The mail server closed the connection after it had been given the whole mail and before it answered."`
 	// ResolveHint says how a person finds out whether a message that is uncertain was sent. Lists leave it out.
 	ResolveHint *ResolveHint `json:"resolve_hint,omitempty"`
 	// Delivery is what is known of the mail after it was sent.
@@ -221,6 +230,8 @@ type Message struct {
 	UpdatedAt time.Time `json:"updated_at" format:"date-time" example:"2026-11-23T08:00:02Z"`
 	// SentAt is when the next mail server took it.
 	SentAt *time.Time `json:"sent_at,omitempty" format:"date-time" example:"2026-11-23T08:00:02Z"`
+	// ContentErasedAt is when its content was erased: it can be neither shown nor sent any more.
+	ContentErasedAt *time.Time `json:"content_erased_at,omitempty" format:"date-time" example:"2027-11-23T08:00:02Z"`
 	// Links to what belongs to it.
 	Links Links `json:"links"`
 }
@@ -271,6 +282,8 @@ type Attempt struct {
 	Step string `json:"step,omitempty" example:"rcpt"`
 	// Reply is the answer that decided.
 	Reply *Reply `json:"reply,omitempty"`
+	// EvidenceText says in words, for an attempt that is uncertain, how it ended.
+	EvidenceText string `json:"evidence_text,omitempty" example:"The mail server closed the connection after it had been given the whole mail and before it answered."`
 	// Evidence may help to find the mail at the far end, such as a queue id.
 	Evidence string `json:"evidence,omitempty" example:"250 2.0.0 queued as 4XyZ1"`
 	// Recipients that had an answer of their own.

@@ -39,10 +39,13 @@ type SenderProfile struct {
 	MaxConnections int `json:"max_connections" example:"2"`
 	// Limits in force: how many mails are handed over at most, over all machines of the service.
 	Limits Limits `json:"limits"`
+	// OnUncertain is what becomes of a mail when it is not certain whether it was sent. wait: a person decides. resend: it is sent again by
+	// itself, so that a client may get it twice or three times.
+	OnUncertain string `json:"on_uncertain" enums:"wait,resend" example:"wait"`
 	// Limited says that mails wait because a limit leaves no room now. They go by themselves: the profile stays ready. Absent when
 	// there is room.
 	Limited *Limited `json:"limited,omitempty"`
-	// Status is ready; held when it sends nothing until a person mends it; or paused when its server is out of reach and is tried
+	// Status is ready; held when it sends nothing until a person mends it; or paused when its server is out of reach or fails every mail, and is tried
 	// again by itself. While it is held or paused its mails wait and none is lost.
 	Status string `json:"status" enums:"ready,held,paused" example:"ready"`
 	// Problem is why it is held or paused, and what to do. Absent when ready.
@@ -136,6 +139,11 @@ type SenderProfileRequest struct {
 	// Limits are how many mails are handed over at most. Default: for gmail the preset gmail_personal when from is at gmail.com or
 	// googlemail.com, gmail_workspace otherwise; none for other transports.
 	Limits *LimitsRequest `json:"limits,omitempty"`
+	// OnUncertain is what becomes of a mail when it is not certain whether it was sent, because the server took all of it and did not
+	// answer. wait: nothing, until a person resolves it. resend: it is sent again by itself, with the same Message-ID, after
+	// five minutes and after a Gmail mailbox with reconcile was searched (after an interruption of the service: two hours), at most
+	// twice. Warning: with resend your client may get the same mail two or three times. Default: wait.
+	OnUncertain string `json:"on_uncertain,omitempty" enums:"wait,resend" example:"wait"`
 }
 
 // Limits are how many mails of a profile are handed over at most, over all machines of the service; 0 is no limit. They count
@@ -238,6 +246,9 @@ type SenderProfilePatch struct {
 	MaxConnections *int `json:"max_connections,omitempty" example:"2" minimum:"1" maximum:"50"`
 	// Limits to change. With a new transport and without limits: those that it has by default.
 	Limits *LimitsRequest `json:"limits,omitempty"`
+	// OnUncertain is what becomes of a mail when it is not certain whether it was sent; null: wait. Warning: with resend your client
+	// may get the same mail two or three times. It holds for mails that become uncertain from then on.
+	OnUncertain *string `json:"on_uncertain,omitempty" enums:"wait,resend" example:"wait"`
 }
 
 // SMTPSettingsPatch edits the settings of the transport smtp. A new host without a password in the same edit forgets the

@@ -29,7 +29,8 @@ var rules = map[string]rule{
 	"api":        {},
 	"pkg/client": {ours: []string{"api"}},
 
-	"internal/mail": {others: []string{"golang.org/x/net", "golang.org/x/text", "github.com/microcosm-cc/bluemonday"}},
+	// cal knows the public holidays, on which nothing is sent.
+	"internal/mail": {others: []string{"golang.org/x/net", "golang.org/x/text", "github.com/microcosm-cc/bluemonday", "github.com/rickar/cal/v2"}},
 
 	"internal/transport":      {ours: []string{"internal/mail"}},
 	"internal/transport/smtp": {ours: []string{"internal/mail", "internal/transport", "internal/transport/dial"}, others: []string{"github.com/wneessen/go-mail/smtp", "golang.org/x/net"}},
@@ -45,8 +46,10 @@ var rules = map[string]rule{
 	"internal/consent": {ours: []string{"internal/mail", "internal/transport", "internal/store"}, others: []string{"golang.org/x/oauth2"}},
 	"internal/outbox":  {ours: []string{"internal/mail", "internal/transport", "internal/store"}, others: slices.Concat(queue, databases)},
 	// senders is the way from a From to the proof at SendGrid that its firm may send from it; the store has whose it is.
-	"internal/senders":          {ours: []string{"internal/mail", "internal/transport", "internal/transport/sendgrid", "internal/store"}, others: []string{"golang.org/x/net/publicsuffix"}},
-	"internal/server":           {ours: []string{"api", "internal/senders", "internal/transport/sendgrid", "internal/mail", "internal/transport", "internal/store", "internal/outbox", "internal/consent", "internal/server/docs", "internal/server/texts"}, others: []string{"github.com/gin-gonic/gin", "github.com/go-playground", "golang.org/x/text", "github.com/prometheus/client_golang"}},
+	"internal/senders": {ours: []string{"internal/mail", "internal/transport", "internal/transport/sendgrid", "internal/store"}, others: []string{"golang.org/x/net/publicsuffix"}},
+	"internal/server":  {ours: []string{"api", "internal/senders", "internal/transport/sendgrid", "internal/mail", "internal/transport", "internal/store", "internal/outbox", "internal/consent", "internal/watch", "internal/server/docs", "internal/server/texts"}, others: []string{"github.com/gin-gonic/gin", "github.com/go-playground", "golang.org/x/text", "github.com/prometheus/client_golang"}},
+	// watch is how any number of callers follow a send job at the price of one; it knows neither jobs nor HTTP.
+	"internal/watch":            {},
 	"internal/server/texts":     {ours: []string{"internal/mail"}, others: []string{"golang.org/x/text"}},
 	"internal/server/docs":      {others: []string{"github.com/gin-gonic/gin"}},
 	"internal/openapi":          {others: []string{"github.com/swaggo/swag", "github.com/getkin/kin-openapi", "github.com/goccy/go-yaml"}},
@@ -56,7 +59,7 @@ var rules = map[string]rule{
 	"internal/transport/dial": {},
 	"internal/demo":           {ours: []string{"api", "pkg/client"}, others: []string{"golang.org/x/text", "github.com/schollz/progressbar", "github.com/emersion/go-smtp"}},
 	"internal/bench":          {ours: []string{anything}, others: []string{anything}},
-	"cmd/facteur":             {ours: []string{anything}, others: []string{"github.com/alecthomas/kong", "github.com/caarlos0/env", "golang.org/x/term"}},
+	"cmd/facteur":             {ours: []string{anything}, others: []string{"github.com/alecthomas/kong", "github.com/caarlos0/env", "github.com/schollz/progressbar", "golang.org/x/term"}},
 }
 
 var (

@@ -31,6 +31,7 @@ type config struct {
 	AllowNetworks networks      `env:"FACTEUR_ALLOW_NETWORKS" doc:"networks besides the public ones that profiles may connect to: private, loopback, or ranges such as 10.0.0.0/8"`
 	Workers       int           `env:"FACTEUR_WORKERS" envDefault:"64" doc:"connections to mail servers that this process works at once"`
 	MaxWait       time.Duration `env:"FACTEUR_MAX_WAIT" envDefault:"48h" doc:"how long a mail may stay deferred before it fails"`
+	Unreleased    time.Duration `env:"FACTEUR_UNRELEASED" envDefault:"720h" doc:"how long a send job that nobody releases is kept after its last change"`
 	Lease         time.Duration `env:"FACTEUR_LEASE" envDefault:"60s" doc:"how long the mail of a process that died stays with it before another takes it over"`
 	MaxAttachment int64         `env:"FACTEUR_MAX_ATTACHMENT" envDefault:"26214400" doc:"largest uploaded file, in bytes"`
 	MaxSendBody   int64         `env:"FACTEUR_MAX_SEND_BODY" envDefault:"25165824" doc:"largest JSON body of a message or a send job, in bytes"`
@@ -40,6 +41,9 @@ type config struct {
 	ReturnURLs    []string      `env:"FACTEUR_RETURN_URLS" doc:"addresses, with all below them, that a person may be sent back to after a consent, separated by commas"`
 	GoogleURL     string        `env:"FACTEUR_GOOGLE_URL" doc:"a stand-in for all of Google, for tests"`
 	SendGridKeys  mail.Secret   `env:"FACTEUR_SENDGRID_KEYS" doc:"the API key of the service's SendGrid account, or several as JSON: see the README on SendGrid; without one there is no transport sendgrid"`
+	MaxWatchers   int           `env:"FACTEUR_MAX_WATCHERS" envDefault:"1000" doc:"calls of one tenant that may wait for news of its send jobs at once, in this process; above it requests get 429"`
+	URL           string        `env:"FACTEUR_URL" envDefault:"http://127.0.0.1:8025" doc:"the service that facteur send-job asks"`
+	Key           mail.Secret   `env:"FACTEUR_KEY" doc:"the API key that facteur send-job asks with"`
 	LogLevel      slog.Level    `env:"FACTEUR_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
 	LogFormat     string        `env:"FACTEUR_LOG_FORMAT" envDefault:"text" doc:"text or json"`
 	StopTimeout   time.Duration `env:"FACTEUR_STOP_TIMEOUT" envDefault:"30s" doc:"how long a stop waits for hand-overs in flight"`

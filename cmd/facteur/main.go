@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	_ "time/tzdata" // sending hours are in the firm's time zone, and Windows has no database of them
 
 	"github.com/alecthomas/kong"
 )
@@ -59,6 +60,7 @@ type cli struct {
 		Rotate   keysetRotateCmd   `cmd:"" help:"Add a key to the keyset; new secrets are sealed with it, old ones still open."`
 		Rewrap   keysetRewrapCmd   `cmd:"" help:"Seal every stored secret again with the newest key."`
 	} `cmd:"" help:"The keyset that seals stored credentials."`
+	SendJob sendJobs   `cmd:"" name:"send-job" help:"Send jobs of a running service, which FACTEUR_URL names."`
 	Demo    demoCmd    `cmd:"" help:"Send 200 sample invoices to a mail server of its own, with nothing installed."`
 	Doctor  doctorCmd  `cmd:"" help:"Look at the Gmail set-up: what to register at Google, and what is wrong."`
 	Config  configCmd  `cmd:"" help:"Print the configuration in force, secrets redacted."`
@@ -66,7 +68,8 @@ type cli struct {
 }
 
 // run is the whole program: a function, so that tests start it. It ends when its work is done or soon after ctx is, and
-// returns the exit code: 0 for success, 1 for a failure, 2 for a command line that makes no sense.
+// returns the exit code: 0 for success, 1 for a failure, 2 for a command line that makes no sense, 3 for a send job of which not all
+// was sent.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, environ []string) int {
 	exit := -1
 	parser, err := kong.New(new(cli),

@@ -61,6 +61,7 @@ type service struct {
 	senders     *senders.Service
 	stopSenders func() // nil: senders are not verified
 	listener    net.Listener
+	api         *server.Server
 	http        *http.Server
 	failed      chan error // the API cannot go on
 	stopTimeout time.Duration
@@ -97,7 +98,7 @@ func (a *app) start(o options) (_ *service, err error) {
 		return nil, err
 	}
 	if s.outbox, err = outbox.New(s.store, transports, outbox.Config{
-		Logger: s.log, Workers: a.config.Workers, MaxWait: a.config.MaxWait, Lease: a.config.Lease,
+		Logger: s.log, Workers: a.config.Workers, MaxWait: a.config.MaxWait, Lease: a.config.Lease, Unreleased: a.config.Unreleased,
 	}); err != nil {
 		return nil, err
 	}
@@ -113,16 +114,20 @@ func (a *app) start(o options) (_ *service, err error) {
 		s.verifySenders()
 	}
 	if o.listen != "" {
+		s.api = server.New(server.Config{
+			Store: s.store, Outbox: s.outbox, Transports: transports, Consent: s.consent, Senders: s.senders, Logger: s.log, Production: a.config.Env == production,
+			Limits: server.Limits{
+				SendBody: a.config.MaxSendBody, Attachment: a.config.MaxAttachment, Buffered: a.config.MaxBuffered, Watchers: a.config.MaxWatchers,
+			},
+		})
 		s.http = &http.Server{
-			Handler: server.New(server.Config{
-				Store: s.store, Outbox: s.outbox, Transports: transports, Consent: s.consent, Senders: s.senders, Logger: s.log, Production: a.config.Env == production,
-				Limits: server.Limits{SendBody: a.config.MaxSendBody, Attachment: a.config.MaxAttachment, Buffered: a.config.MaxBuffered},
-			}),
+			Handler:           s.api,
 			ReadHeaderTimeout: 10 * time.Second,
 			IdleTimeout:       2 * time.Minute,
 			MaxHeaderBytes:    64 << 10,
 			ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		}
+		s.http.RegisterOnShutdown(s.api.Stop)
 		go func() {
 			if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 				s.failed <- err
@@ -212,6 +217,7 @@ func (s *service) stop() error {
 	switch {
 	case s.http != nil:
 		errs = append(errs, s.http.Shutdown(ctx))
+		s.api.Stop() // it reads nothing any more
 	case s.listener != nil:
 		errs = append(errs, s.listener.Close())
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/winprest/facteur/internal/pgtest"
+	"github.com/winprest/facteur/internal/transport/transporttest"
 )
 
 func main() {
@@ -38,11 +39,18 @@ func main() {
 		}
 		exit(err)
 	}
+	if len(os.Args) == 3 && os.Args[1] == "sendgrid" {
+		delay, err := time.ParseDuration(os.Args[2])
+		if err == nil {
+			err = runSendGrid(delay)
+		}
+		exit(err)
+	}
 	if len(os.Args) == 3 && os.Args[1] == "insert" {
 		exit(runBareHandler(os.Args[2]))
 	}
 	db := flag.String("db", "both", "postgres, sqlite or both")
-	only := flag.String("only", "", "comma-separated: small, pdf, far, accept, idle, backlog, gmail; empty: all")
+	only := flag.String("only", "", "comma-separated: small, pdf, far, accept, idle, backlog, watchers, gmail, sendgrid; empty: all")
 	bin := flag.String("bin", "", "a facteur binary; empty: built from this source")
 	flag.Parse()
 	exit(run(*db, *only, *bin))
@@ -58,14 +66,14 @@ func exit(err error) {
 
 // bench is one measurement on one database.
 type bench struct {
-	name   string
-	run    func(ctx context.Context, b *bed) error
-	google bool // the service needs one
+	name             string
+	run              func(ctx context.Context, b *bed) error
+	google, sendgrid bool // the service needs one
 }
 
 var benches = []bench{
 	{name: "small", run: small}, {name: "pdf", run: pdf}, {name: "far", run: far}, {name: "accept", run: accept}, {name: "idle", run: idle},
-	{name: "backlog", run: backlog}, {name: "gmail", run: byGmail, google: true},
+	{name: "backlog", run: backlog}, {name: "watchers", run: watchers}, {name: "gmail", run: byGmail, google: true}, {name: "sendgrid", run: bySendGrid, sendgrid: true},
 }
 
 // bed is what a measurement works with: a fresh database and a fresh service.
@@ -74,6 +82,7 @@ type bed struct {
 	postgres int    // process id of the PostgreSQL server, 0 on SQLite
 	url      string
 	google   *google // nil: none
+	sendgrid *sink   // likewise
 	*service
 }
 
@@ -151,6 +160,13 @@ func one(ctx context.Context, bm bench, database, bin, dir string) error {
 		}
 		defer b.google.stop()
 		env = b.google.env()
+	}
+	if bm.sendgrid {
+		if b.sendgrid, err = startSendGrid(); err != nil {
+			return err
+		}
+		defer b.sendgrid.stop()
+		env = []string{fmt.Sprintf(`FACTEUR_SENDGRID_KEYS=[{"name":"bench","key":%q,"url":"http://%s"}]`, transporttest.SendGridTestKey, b.sendgrid.addr)}
 	}
 	if b.service, err = startService(ctx, bin, dir, b.url, env); err != nil {
 		return err

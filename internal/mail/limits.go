@@ -130,6 +130,31 @@ func (l Limits) Room(used Usage, open int, now time.Time) Room {
 	return room
 }
 
+// WindowUse is how much of a limit is used at a moment.
+type WindowUse struct {
+	Limit     Limit
+	Max, Used int       // mails; Used counts those on their way
+	Left      int       // never negative
+	FreeAt    time.Time // when Left is 0: the earliest moment with room
+}
+
+// Uses says how much of each limit is used now; open as for Room.
+func (l Limits) Uses(used Usage, open int, now time.Time) []WindowUse {
+	var uses []WindowUse
+	for _, w := range l.windows() {
+		if w.length < minute { // a share of the minute's
+			continue
+		}
+		left, free := used.left(w, open, now.Unix())
+		u := WindowUse{Limit: w.limit, Max: w.most, Used: w.most - left, Left: max(left, 0)}
+		if u.Left == 0 {
+			u.FreeAt = time.Unix(free, 0).UTC()
+		}
+		uses = append(uses, u)
+	}
+	return uses
+}
+
 // Forecast says when the last of n more mails may be handed over, when nothing but the limits holds them up and nobody else's
 // mail goes before them.
 func (l Limits) Forecast(used Usage, open, n int, now time.Time) time.Time {

@@ -91,6 +91,9 @@ type Content struct {
 
 	Attachments []Attachment `json:"attachments,omitempty"`
 
+	// Erased says that the texts, the attachments and the caller's headers are gone: the mail cannot be rendered any more.
+	Erased bool `json:"erased,omitempty"`
+
 	// Stored beside the rest, not in its JSON: they are the bulk.
 	Subject string `json:"-"`
 	Text    string `json:"-"` // never empty: made from HTML when none was given
@@ -166,6 +169,8 @@ const (
 	StatusHeld      Status = "held" // never stored: queued or deferred while the profile has a Hold
 	StatusUncertain Status = "uncertain"
 	StatusCanceled  Status = "canceled"
+	StatusPaused    Status = "paused" // waits for its send job to be released or to go on
+	StatusDraft     Status = "draft"  // never stored: of a send job that is being prepared
 )
 
 // Final says that no automation moves the message any more.

@@ -36,6 +36,10 @@ type Profile struct {
 	MaxConnections int // across all machines; 1..50
 	Limits         Limits
 
+	// ResendUncertain has a message whose outcome is uncertain sent again by itself, at most twice. Its recipients may get it more
+	// than once then.
+	ResendUncertain bool
+
 	// Hold is set when only a person can mend the profile (bad password, refused sender). While it is set nothing of the
 	// profile is sent and nothing is lost; an edit of the settings or a good check clears it.
 	Hold *ProfileTrouble

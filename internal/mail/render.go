@@ -20,6 +20,9 @@ type Files interface {
 // ErrFileChanged is the error of a file that has not the length or the SHA-256 that its Attachment says.
 var ErrFileChanged = errors.New("file is not the one that was attached")
 
+// ErrErased is the error of a mail whose content was erased.
+var ErrErased = errors.New("mail: the content was erased")
+
 // Files up to maxHeldFile bytes are held in memory, as long as they are not more than maxHeld together.
 const (
 	maxHeldFile = 1 << 20
@@ -65,9 +68,12 @@ type file struct {
 // compared with their SHA-256; larger files were opened to see that they are there, and are opened again with the same ctx each
 // time the mail is written. p may be nil. c must not change as long as the Rendered is used.
 //
-// The errors: a format that this version does not know; an address, message id, header name or content id that Compose would
+// The errors: ErrErased; a format that this version does not know; an address, message id, header name or content id that Compose would
 // have refused; an error of Files; ErrFileChanged.
 func Render(ctx context.Context, c *Content, p *Profile, env Envelope, files Files) (*Rendered, error) {
+	if c.Erased {
+		return nil, ErrErased
+	}
 	if c.Format != formatOne {
 		return nil, fmt.Errorf("mail: content has format %d, which this version does not know", c.Format)
 	}

@@ -1,6 +1,9 @@
 package mail
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Codes that Settle itself gives.
 const (
@@ -10,11 +13,18 @@ const (
 	CodeGreylisted    = "greylisted"
 )
 
+// CodeContentUnavailable is that of a mail that could not be made or read to its end: the fault is on our side.
+const CodeContentUnavailable = "content_unavailable"
+
 // retryGaps are the waits after the first, second, … temporary failure; the last one repeats.
 var retryGaps = []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour}
 
 // pauseGaps are the waits of a profile whose server is out of reach. They start short: one probe a minute costs nobody anything.
 var pauseGaps = []time.Duration{10 * time.Second, 30 * time.Second, time.Minute, 5 * time.Minute, 15 * time.Minute}
+
+// silentGaps are the waits of a profile whose server is silent. They grow longer than the others: each probe is a mail of which
+// nobody knows whether it was sent.
+var silentGaps = append(slices.Clip(pauseGaps), time.Hour)
 
 const (
 	greylistGap   = 5 * time.Minute // RFC 6647 section 5: servers commonly refuse for the first minutes
@@ -144,9 +154,13 @@ func RetryGap(v Verdict, n int, jitter float64) time.Duration {
 	return max(gap, min(v.RetryAfter, maxRetryAfter))
 }
 
-// PauseGap is how long a profile waits after the n-th time in a row that its server was out of reach.
+// PauseGap is how long a profile waits after the n-th time in a row that its server was out of reach, or that its breaker opened.
 func PauseGap(v Verdict, n int, jitter float64) time.Duration {
-	gap := spread(pauseGaps[min(max(n, 1), len(pauseGaps))-1], jitter)
+	gaps := pauseGaps
+	if v.Code == CodeServerSilent {
+		gaps = silentGaps
+	}
+	gap := spread(gaps[min(max(n, 1), len(gaps))-1], jitter)
 	return max(gap, min(v.RetryAfter, maxRetryAfter))
 }
 

@@ -62,6 +62,15 @@ type Reply struct {
 	Text     string `json:"text,omitempty"`     // see ReplyText; never a secret
 }
 
+// What a driver says in Reply.Text of a line that failed, when the far end said nothing itself.
+const (
+	LineClosed  = "the server closed the connection"
+	LineReset   = "the connection was reset"
+	LineBroke   = "the connection broke"
+	LineTimeout = "no answer in time"
+	LineGarbled = "the answer was not SMTP"
+)
+
 const maxReplyText = 500
 
 // ReplyText keeps what a person can read of a far end's words, on one line, at most 500 bytes.

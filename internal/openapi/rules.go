@@ -14,7 +14,7 @@ import (
 // An annotation needs to mention one of them only to say more about it.
 var problems = map[string]string{
 	"400": "BadRequest", "401": "Unauthorized", "403": "Forbidden", "404": "NotFound", "405": "MethodNotAllowed", "409": "Conflict",
-	"412": "PreconditionFailed", "413": "TooLarge", "415": "UnsupportedMediaType", "422": "Unprocessable",
+	"410": "Gone", "412": "PreconditionFailed", "413": "TooLarge", "415": "UnsupportedMediaType", "422": "Unprocessable",
 	"428": "PreconditionRequired", "429": "TooManyRequests", "500": "InternalError", "503": "Unavailable",
 }
 

@@ -35,7 +35,7 @@ const (
 // Cancel stops a message that was not handed over. It is too late (*StateError) once the hand-over began.
 func (o *Outbox) Cancel(ctx context.Context, tenantID, actor, messageID string) error {
 	return o.act(ctx, tenantID, actor, messageID, "message.cancel", nil, func(m *store.MessageState) error {
-		waits := m.Status == mail.StatusQueued || m.Status == mail.StatusDeferred
+		waits := m.Status == mail.StatusQueued || m.Status == mail.StatusDeferred || m.Status == mail.StatusPaused
 		claimed := m.Status == mail.StatusSending && m.Phase == mail.PhaseClaimed // the mark will be fenced off
 		if !waits && !claimed {
 			return &StateError{"cancel", m.Status, m.Phase}
@@ -60,20 +60,25 @@ func (o *Outbox) Retry(ctx context.Context, tenantID, actor, messageID string) e
 // Resolve settles an uncertain message by a person's word: as sent, or to be sent again. note goes to the audit trail.
 func (o *Outbox) Resolve(ctx context.Context, tenantID, actor, messageID, as, note string) error {
 	detail := map[string]string{"as": as, "note": note}
-	return o.act(ctx, tenantID, actor, messageID, "message.resolve", detail, func(m *store.MessageState) error {
+	return o.act(ctx, tenantID, actor, messageID, actionResolve, detail, func(m *store.MessageState) error {
 		if m.Status != mail.StatusUncertain {
 			return &StateError{"resolve", m.Status, m.Phase}
 		}
-		if as == ResolveResend {
-			o.requeue(m, mail.RecipientUncertain)
-			return nil
-		}
-		*m = resolvedAsSent(*m, time.Now())
-		if m.Status == mail.StatusDeferred {
-			o.dueNow(m)
-		}
+		o.resolve(m, as)
 		return nil
 	})
+}
+
+// resolve settles an uncertain message by a person's word.
+func (o *Outbox) resolve(m *store.MessageState, as string) {
+	if as == ResolveResend {
+		o.requeue(m, mail.RecipientUncertain)
+		return
+	}
+	*m = resolvedAsSent(*m, time.Now())
+	if m.Status == mail.StatusDeferred {
+		o.dueNow(m)
+	}
 }
 
 // resolvedAsSent takes the uncertain recipients as sent. Those that were still to be tried are tried: the message is
@@ -109,7 +114,10 @@ func (o *Outbox) dueNow(m *store.MessageState) {
 	m.NotBefore, m.ExpiresAt = time.Time{}, time.Now().Add(o.cfg.MaxWait)
 }
 
-const actionRetry = "message.retry"
+const (
+	actionRetry   = "message.retry"
+	actionResolve = "message.resolve"
+)
 
 // act changes one message by a person's will, leaves a trace, and wakes a lane when there is something to send.
 func (o *Outbox) act(ctx context.Context, tenantID, actor, messageID, action string, detail map[string]string, change func(*store.MessageState) error) error {
@@ -136,6 +144,13 @@ func (o *Outbox) act(ctx context.Context, tenantID, actor, messageID, action str
 			return err
 		}
 		if action == actionRetry {
+			erased, err := o.store.ErasedOf(ctx, tx, tenantID, messageID)
+			if err != nil {
+				return err
+			}
+			if erased {
+				return ErrErased
+			}
 			taken, err := o.store.DocumentsTaken(ctx, tx, tenantID, messageID, before.Recipients)
 			if err != nil {
 				return err
@@ -161,24 +176,6 @@ func (o *Outbox) act(ctx context.Context, tenantID, actor, messageID, action str
 		o.kicks.kick(ring.ProfileID, ring.Messages)
 	}
 	return err
-}
-
-// CancelJob cancels every message of the job that was not handed over, and says how many. What is on its way keeps its course.
-func (o *Outbox) CancelJob(ctx context.Context, tenantID, actor, jobID string) (canceled int, err error) {
-	now := time.Now().UTC()
-	if _, err := o.store.Job(ctx, tenantID, jobID); err != nil {
-		return 0, err
-	}
-	err = o.store.Write(ctx, func(ctx context.Context, tx *store.Tx) error {
-		if canceled, err = o.store.CancelJob(ctx, tx, tenantID, jobID, now); err != nil {
-			return err
-		}
-		return o.store.AppendAudit(ctx, tx, &store.AuditEvent{
-			TenantID: tenantID, Actor: actor, Action: "send_job.cancel", Subject: jobID,
-			Detail: json.RawMessage(fmt.Sprintf(`{"canceled":%d}`, canceled)), CreatedAt: now,
-		})
-	})
-	return canceled, err
 }
 
 // Render makes the exact mail as it was or will be sent.

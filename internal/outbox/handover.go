@@ -48,8 +48,8 @@ func (r *laneRun) send(ctx context.Context, c, following *store.Claimed) (handed
 	s := mail.Settle(v, c.Attempts+1, c.Recipients, ended, rand.Float64()) //nolint:gosec // jitter
 	if s.Hold || s.Pause {
 		r.trouble(v, s)
-	} else if r.profile.PauseCount > 0 {
-		r.recovered()
+	} else {
+		r.weigh(c.ID, v)
 	}
 	next := time.Time{}
 	if s.Status == mail.StatusDeferred {
@@ -64,7 +64,7 @@ func (r *laneRun) send(ctx context.Context, c, following *store.Claimed) (handed
 		o.Attempt.Bytes = r.size
 	}
 	if s.Status == mail.StatusUncertain {
-		o.Watch = r.watch(r.profile.Transport, r.profile.Version, false, c.Recipients)
+		o.Watch = r.watch(r.profile.Transport, r.profile.Version, r.profile.ResendUncertain, false, c.Recipients)
 	}
 	r.journal.settle(o)
 	if v.Outcome != mail.OutcomeSent {
@@ -120,6 +120,9 @@ func (r *laneRun) attempt(ctx context.Context, c *store.Claimed, marked *bool, c
 	if err != nil {
 		if ctx.Err() != nil {
 			return mail.Verdict{Outcome: mail.OutcomeTemporary, Code: transport.CodeNotCommitted}
+		}
+		if errors.Is(err, mail.ErrErased) {
+			return mail.Verdict{Outcome: mail.OutcomePermanent, Code: CodeContentErased, Step: "render"}
 		}
 		r.log.Error("render", "message", c.ID, "error", err)
 		return mail.Verdict{Outcome: mail.OutcomeTemporary, Code: CodeContentUnavailable, Step: "render"}

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/store"
 )
 
@@ -27,6 +28,7 @@ type journal struct {
 	ended   []string      // claims of which every outcome is in settled or was
 	wake    chan struct{} // has one element when there is something to write
 
+	unsent  func([]store.Settled) // is told of outcomes that are on disk, those of sent mails left out
 	failing atomic.Bool
 	quit    chan struct{}
 	done    chan struct{}
@@ -170,10 +172,23 @@ func (j *journal) write(marks []markEntry, settled []store.Settled, ended []stri
 			m.done <- errFenced
 		}
 	}
+	j.tell(settled)
 	for i := range settled {
 		if !res.Settled[settled[i].Claim()] {
 			j.log.Warn("an outcome came too late for its lease", "message", settled[i].MessageID, "outcome", settled[i].Outcome.String(), "code", settled[i].Code)
 		}
 	}
 	return nil
+}
+
+func (j *journal) tell(settled []store.Settled) {
+	var unsent []store.Settled
+	for i := range settled {
+		if settled[i].Outcome != mail.OutcomeSent {
+			unsent = append(unsent, settled[i])
+		}
+	}
+	if len(unsent) > 0 && j.unsent != nil {
+		j.unsent(unsent)
+	}
 }

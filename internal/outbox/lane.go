@@ -15,7 +15,8 @@ import (
 
 // Codes that the engine itself gives.
 const (
-	CodeContentUnavailable   = "content_unavailable"   // an attachment could not be read
+	CodeContentUnavailable   = mail.CodeContentUnavailable
+	CodeContentErased        = "content_erased"        // somebody had it forgotten
 	CodeTransportUnavailable = "transport_unavailable" // this process has no such transport
 	CodeInternal             = "internal_error"        // a fault of ours; the log has it
 	CodeSecretsUnavailable   = "secrets_unavailable"   // the profile was sealed with another keyset
@@ -40,6 +41,8 @@ type laneRun struct {
 	session transport.Session
 	parents map[string]string // of the claim: by the id of the mail answered, what proved that it was sent
 	ahead   ahead
+	breaker *breaker
+	opened  uint64 // times that the breaker had opened before the claim
 	claim   int
 	size    int64 // of the mail that is being handed over
 	limited bool  // the profile has limits, so that claims are counted
@@ -48,7 +51,7 @@ type laneRun struct {
 
 // workLane is what a wake-up does.
 func (o *Outbox) workLane(ctx context.Context, lane store.Lane) {
-	r := &laneRun{Outbox: o, lane: lane, token: newToken(), claim: 4,
+	r := &laneRun{Outbox: o, lane: lane, token: newToken(), claim: 4, breaker: o.breakers.of(lane.ProfileID),
 		log: o.log.With("profile", lane.ProfileID, "lane", lane.Number)}
 	ok, limited, err := o.store.TakeLane(ctx, lane, r.token, o.cfg.Lease)
 	r.limited = limited
@@ -81,6 +84,7 @@ func (r *laneRun) run(ctx context.Context) error {
 			return nil
 		}
 		kicks := r.kicks.count(r.lane.ProfileID) // before the claim, so that no kick falls between
+		r.opened = r.breaker.times()
 		claimed, err := r.next(ctx)
 		if err != nil {
 			return err
@@ -107,6 +111,9 @@ func (r *laneRun) run(ctx context.Context) error {
 		}
 		r.closeSession()
 		asleep, err := r.store.RestLane(ctx, r.lane, r.token)
+		if asleep {
+			r.tender.rested(r.lane.ProfileID)
+		}
 		if err != nil || asleep {
 			return err
 		}
@@ -171,7 +178,7 @@ func (r *laneRun) sendClaim(ctx context.Context, claimed []store.Claimed) (hande
 		r.releaseAll(claimed)
 		return 0, nil
 	}
-	if r.lane.Number >= max(r.profile.MaxConnections, 1) {
+	if r.lane.Number > 0 && r.profile.PauseCount > 0 || r.lane.Number >= max(r.profile.MaxConnections, 1) {
 		r.releaseAll(claimed)
 		r.blocked = true
 		return 0, nil
@@ -182,6 +189,7 @@ func (r *laneRun) sendClaim(ctx context.Context, claimed []store.Claimed) (hande
 	}
 	began := time.Now()
 	for i := range claimed {
+		r.blocked = r.blocked || r.breaker.times() != r.opened
 		if r.stopped(ctx) || r.blocked {
 			r.releaseAll(claimed[i:])
 			return handed, nil

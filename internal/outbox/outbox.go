@@ -6,10 +6,12 @@
 //	Submit     composes and stores a job, its messages and a wake-up in one commit (submit.go)
 //	queue      River carries the wake-up to a worker on some machine (queue.go)
 //	lane       the worker claims the profile's due messages and sends them over one kept connection (lane.go, claim.go,
-//	           handover.go)
+//	           handover.go); one that finds that the server fails every mail pauses the profile (breaker.go)
 //	journal    marks "committing" before, and outcomes after each hand-over, many in one commit (journal.go)
 //	reaper     finds what a dead process left, what has waited too long, and what is due without a wake-up (reaper.go)
-//	reconcile  looks for mails of uncertain outcome where the transport can do that (reconcile.go)
+//	jobs       moves the gate of a send job: who may go, and when (jobs.go, tender.go); drafts and their release (drafts.go, release.go)
+//	reconcile  looks for mails of uncertain outcome where the transport can do that (reconcile.go), and sends them again where
+//	           the profile says so (resend.go)
 //
 // The message rows are the truth. A wake-up that runs twice, late or on two machines finds nothing to claim; one that is
 // lost is made again by the reaper.
@@ -51,6 +53,11 @@ type Config struct {
 	// LostLook is when one of a worker that disappeared is looked for at last, before it counts as absent: 2 h. The worker may
 	// only be cut off from the database, and 35 MB on the slowest line that is tolerated take it an hour and a half.
 	LostLook time.Duration
+	// Unreleased is how long a draft, or a job that is to be released by a person, is kept after its last change: 30 days.
+	Unreleased time.Duration
+	// ResendAfter is how long a mail of uncertain outcome waits at least before it is sent again by itself, for profiles that
+	// want that: 5 min. One of a worker that disappeared waits for LostLook.
+	ResendAfter time.Duration
 }
 
 func (c Config) withDefaults() Config {
@@ -74,6 +81,8 @@ func (c Config) withDefaults() Config {
 		c.Looks = []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute}
 	}
 	def(&c.LostLook, 2*time.Hour)
+	def(&c.Unreleased, 30*24*time.Hour)
+	def(&c.ResendAfter, 5*time.Minute)
 	return c
 }
 
@@ -89,6 +98,9 @@ type Outbox struct {
 	accepted chan struct{} // closed when nothing of intake is committed any more
 	journal  *journal
 	kicks    kicks
+	tender   tender
+	releases chan struct{} // has an element for each release under way, and no more room than there may be
+	breakers breakers
 
 	active   atomic.Int64 // lanes at work in this process
 	stopping chan struct{}
@@ -109,10 +121,14 @@ func New(st *store.Store, transports transport.Registry, cfg Config) (*Outbox, e
 		intake:   make(chan *pending, 256),
 		accepted: make(chan struct{}),
 		stopping: make(chan struct{}),
+		releases: make(chan struct{}, maxReleases),
 	}
 	o.background, o.cancel = context.WithCancel(context.Background())
 	o.journal = newJournal(st, cfg.Logger)
 	o.kicks.init()
+	o.tender.init()
+	o.journal.unsent = o.tender.unsent
+	o.breakers.init()
 	o.leases.init()
 	var err error
 	if o.queue, err = newQueue(st, o.workLane, cfg); err != nil {
@@ -134,9 +150,8 @@ func (o *Outbox) Start(ctx context.Context) error {
 	o.journal.start()
 	o.wg.Go(o.reap)
 	o.wg.Go(o.renew)
-	if o.finds() {
-		o.wg.Go(o.reconcile)
-	}
+	o.wg.Go(o.tend)
+	o.wg.Go(o.reconcile)
 	return nil
 }
 

@@ -106,7 +106,7 @@ func (o *Outbox) reapLost(ctx context.Context) error {
 			MessageID: l.MessageID, TenantID: l.TenantID, Token: l.Token, Attempts: l.Attempts,
 			Settlement: mail.Settle(v, l.Attempts+1, l.Recipients, now, rand.Float64()), //nolint:gosec // jitter
 			Attempt:    attemptDetail(v, time.Time{}), Outcome: v.Outcome,
-			Started: l.Since, Ended: now, Watch: o.watch(l.Transport, l.ProfileVersion, true, l.Recipients),
+			Started: l.Since, Ended: now, Watch: o.watch(l.Transport, l.ProfileVersion, l.ResendUncertain, true, l.Recipients),
 		}
 	}
 	if _, err := o.store.Journal(ctx, nil, settled, nil); err != nil {

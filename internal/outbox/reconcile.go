@@ -36,27 +36,22 @@ const (
 	lookRetryHeld = 15 * time.Minute
 )
 
-// watch has an uncertain hand-over looked up, when the transport can do that and no recipient is uncertain from an earlier one.
-func (o *Outbox) watch(transportName string, version int64, lost bool, before []mail.Recipient) *store.Watch {
+// watch has an uncertain hand-over looked up, when the transport can do that, or sent again, when the profile says so. It is nil
+// too when a recipient is uncertain from an earlier one.
+func (o *Outbox) watch(transportName string, version int64, resend, lost bool, before []mail.Recipient) *store.Watch {
+	first := o.cfg.Looks[0]
 	if _, ok := o.transports[transportName].(transport.Finder); !ok {
-		return nil
+		if !resend {
+			return nil
+		}
+		first = o.resendAfter(lost)
 	}
 	for _, r := range before {
 		if r.Status == mail.RecipientUncertain {
 			return nil
 		}
 	}
-	return &store.Watch{ProfileVersion: version, Lost: lost, First: o.cfg.Looks[0]}
-}
-
-// finds says whether any transport of this process can look for mails.
-func (o *Outbox) finds() bool {
-	for _, t := range o.transports {
-		if _, ok := t.(transport.Finder); ok {
-			return true
-		}
-	}
-	return false
+	return &store.Watch{ProfileVersion: version, Lost: lost, First: first}
 }
 
 // reconcile looks for uncertain mails until the engine stops.
@@ -129,7 +124,7 @@ func (o *Outbox) look(ctx context.Context, l *store.Look) error {
 	}
 	finder, ok := o.transports[profile.Transport].(transport.Finder)
 	if !ok {
-		return o.giveUp(ctx, l, "the profile has another transport by now")
+		return o.notFound(ctx, l, profile, "the transport cannot look")
 	}
 	s := search{o, finder, profile}
 	evidence, found, err := s.find(searching, l.TenantID, l.MessageID)
@@ -138,11 +133,11 @@ func (o *Outbox) look(ctx context.Context, l *store.Look) error {
 			return o.store.LookAgain(ctx, l, next)
 		}
 		if l.ProfileVersion != profile.Version {
-			return o.giveUp(ctx, l, "the profile was edited or connected anew since it was handed over")
+			return o.notFound(ctx, l, profile, "the profile was edited or connected anew since it was handed over")
 		}
 		var works bool
 		if works, err = s.works(searching, l); err == nil && !works {
-			return o.giveUp(ctx, l, "no mail that is known to be sent is found either")
+			return o.notFound(ctx, l, profile, "no mail that is known to be sent is found either")
 		}
 		if err == nil {
 			evidence, found, err = s.find(searching, l.TenantID, l.MessageID)
@@ -150,11 +145,15 @@ func (o *Outbox) look(ctx context.Context, l *store.Look) error {
 	}
 	switch {
 	case errors.Is(err, transport.ErrCannotFind):
-		return o.giveUp(ctx, l, "the profile does not allow to look")
+		return o.notFound(ctx, l, profile, "the profile does not allow to look")
 	case err != nil:
 		return o.store.LookAgain(ctx, l, o.afterFailure(l, err))
 	}
-	return o.settleLook(ctx, l, evidence, found)
+	r := resolution{actor: ActorReconciliation, as: ResolveResend, evidence: evidence}
+	if found {
+		r.as = ResolveSent
+	}
+	return o.settleLook(ctx, l, r)
 }
 
 // nextLook is how long to wait for the next look; 0: this was the last one.
@@ -228,14 +227,24 @@ var (
 	errReplaced  = errors.New("outbox: another message brings the document by now")
 )
 
-// settleLook records that the mail was found, or proven absent, in one commit with the end of the look.
-func (o *Outbox) settleLook(ctx context.Context, l *store.Look, evidence string, found bool) error {
-	now := time.Now().UTC()
-	as := ResolveResend
-	if found {
-		as = ResolveSent
+// resolution is what the engine itself makes of an uncertain message, and why.
+type resolution struct {
+	actor, as, evidence string
+	why                 string // it is sent again without proof
+}
+
+func (r *resolution) trail() map[string]string {
+	if r.why != "" {
+		return map[string]string{"as": r.as, "why": r.why}
 	}
-	trail, err := json.Marshal(map[string]string{"as": as, "evidence": evidence})
+	return map[string]string{"as": r.as, "evidence": r.evidence}
+}
+
+// settleLook records that the mail was found, or is to be sent again, in one commit with the end of the look.
+func (o *Outbox) settleLook(ctx context.Context, l *store.Look, r resolution) error {
+	now := time.Now().UTC()
+	as, found := r.as, r.as == ResolveSent
+	trail, err := json.Marshal(r.trail())
 	if err != nil {
 		return err
 	}
@@ -283,12 +292,12 @@ func (o *Outbox) settleLook(ctx context.Context, l *store.Look, evidence string,
 			}
 		}
 		if found {
-			if err := o.store.KeepEvidence(ctx, tx, l.TenantID, l.MessageID, evidence); err != nil {
+			if err := o.store.KeepEvidence(ctx, tx, l.TenantID, l.MessageID, r.evidence); err != nil {
 				return err
 			}
 		}
 		err = o.store.AppendAudit(ctx, tx, &store.AuditEvent{
-			TenantID: l.TenantID, Actor: ActorReconciliation, Action: "message.resolve", Subject: l.MessageID, Detail: trail, CreatedAt: now,
+			TenantID: l.TenantID, Actor: r.actor, Action: actionResolve, Subject: l.MessageID, Detail: trail, CreatedAt: now,
 		})
 		if err != nil || ring.ProfileID == "" {
 			return err
@@ -305,7 +314,7 @@ func (o *Outbox) settleLook(ctx context.Context, l *store.Look, evidence string,
 	case err != nil:
 		return err
 	}
-	o.log.Info("an uncertain mail was looked up", "message", l.MessageID, "as", as, "evidence", evidence)
+	o.log.Info("an uncertain mail was resolved", "message", l.MessageID, "by", r.actor, "as", as, "evidence", r.evidence)
 	if ring.ProfileID != "" {
 		o.kicks.kick(ring.ProfileID, ring.Messages)
 	}

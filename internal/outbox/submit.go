@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/winprest/facteur/internal/mail"
@@ -23,6 +22,7 @@ type Submission struct {
 	Purpose         string
 	Profile         *mail.Profile
 	Job             store.JobDetail
+	Rules           mail.JobRules
 	SendAt          time.Time // zero: now
 	Items           []Item
 	// Record makes the idempotency record from the receipt, to be stored in the same commit; nil when the caller gave no key.
@@ -43,6 +43,7 @@ type Item struct {
 type Receipt struct {
 	JobID     string
 	CreatedAt time.Time
+	Gate      mail.Gate // why not all of it may go
 	Messages  []ReceiptMessage
 }
 
@@ -61,57 +62,23 @@ type ReceiptMessage struct {
 func (o *Outbox) Submit(ctx context.Context, s *Submission) (*Receipt, error) {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	receipt := &Receipt{JobID: store.NewID("job"), CreatedAt: now, Messages: make([]ReceiptMessage, len(s.Items))}
-	messages := make([]store.NewMessage, len(s.Items))
-	composers := map[*mail.Template]*mail.Composer{}
-	documents := documents{}
-	priority := mail.PriorityBatch
-	if s.Purpose == PurposeOneOff {
-		priority = mail.PriorityOneOff
+	ids := make([]string, len(s.Items))
+	for i := range ids {
+		ids[i] = store.NewID("msg")
 	}
-	var problems mail.Problems
-	for i := range s.Items {
-		item := &s.Items[i]
-		c := composers[item.Template]
-		if c == nil {
-			c = mail.NewComposer(s.Profile, item.Template)
-			composers[item.Template] = c
-		}
-		item.Draft.MessageID = store.NewID("msg")
-		item.Draft.Automatic = s.Purpose == PurposeBatch
-		content, recipients, ps := c.Compose(item.Draft, now)
-		if len(ps) > 0 {
-			problems.Under("/"+strconv.Itoa(i), ps)
-			continue
-		}
-		keys := mail.DocumentKeys(item.Detail.CompanyRef, item.Detail.Document, recipients)
-		if item.AllowDuplicate == "" && documents.add(keys) {
-			problems.Add("/"+strconv.Itoa(i)+"/document/number", mail.CodeDocumentTwice, "number", mail.Shown(item.Detail.Document.Number))
-			continue
-		}
-		r := &receipt.Messages[i]
-		r.ID, r.Language = item.Draft.MessageID, content.Language
-		if item.Template != nil {
-			r.TemplateVersion = item.Template.Version
-		}
-		m := &messages[i]
-		*m = store.NewMessage{ID: r.ID, Priority: priority, NotBefore: s.SendAt, Recipients: recipients, Content: content, Detail: item.Detail}
-		m.Detail.AllowedDuplicateReason = item.AllowDuplicate
-		m.Document = store.Document{Keys: keys, AllowDuplicate: item.AllowDuplicate, KeysOf: func(rs []mail.Recipient) []mail.DocumentKey {
-			return mail.DocumentKeys(item.Detail.CompanyRef, item.Detail.Document, rs)
-		}}
-		if !item.SendAt.IsZero() {
-			m.NotBefore = item.SendAt
-		}
-		start := now
-		if m.NotBefore.After(now) {
-			start = m.NotBefore
-		} else {
-			m.NotBefore = time.Time{}
-		}
-		m.ExpiresAt = start.Add(o.cfg.MaxWait)
+	job := &store.Job{ID: receipt.JobID, TenantID: s.TenantID, Total: len(ids), Purpose: s.Purpose, Rules: s.Rules}
+	if lookedAfter(job, len(ids)) {
+		o.begin(job, ids, s.Rules.Manual, now)
+	} else {
+		job = nil
 	}
+	c := &composition{profile: s.Profile, purpose: s.Purpose, job: job, sendAt: s.SendAt, maxWait: o.cfg.MaxWait, now: now, documents: documents{}}
+	messages, problems := c.compose(ids, s.Items, receipt.Messages)
 	if err := problems.Err(); err != nil {
 		return nil, err
+	}
+	if job != nil {
+		receipt.Gate = job.Gate.Code
 	}
 	var record *store.IdempotencyRecord
 	if s.Record != nil {
@@ -122,7 +89,7 @@ func (o *Outbox) Submit(ctx context.Context, s *Submission) (*Receipt, error) {
 	}
 	sub, err := store.NewSubmission(store.NewJob{
 		ID: receipt.JobID, TenantID: s.TenantID, ProfileID: s.Profile.ID, Purpose: s.Purpose,
-		Detail: s.Job, SendAt: s.SendAt, CreatedBy: s.Actor, CreatedAt: now,
+		Detail: s.Job, SendAt: s.SendAt, CreatedBy: s.Actor, CreatedAt: now, Gated: job,
 	}, messages, record)
 	if err != nil {
 		return nil, err
@@ -131,18 +98,6 @@ func (o *Outbox) Submit(ctx context.Context, s *Submission) (*Receipt, error) {
 		return nil, err
 	}
 	return receipt, nil
-}
-
-// documents are those that the messages of one submission bring so far.
-type documents map[mail.DocumentKey]bool
-
-// add says whether one of the keys was there.
-func (d documents) add(keys []mail.DocumentKey) (twice bool) {
-	for _, k := range keys {
-		twice = twice || d[k]
-		d[k] = true
-	}
-	return twice
 }
 
 // pending is a submission that waits for its commit.
@@ -236,7 +191,7 @@ func (o *Outbox) commitGroup(group []*pending) {
 			p.done <- store.ErrKeyUsed
 		default:
 			p.done <- nil
-			o.kicks.kick(p.sub.ProfileID, p.sub.Messages)
+			o.kicks.kick(p.sub.ProfileID, p.sub.Queued)
 		}
 	}
 }
@@ -302,7 +257,7 @@ func (o *Outbox) writeGroup(group []*pending) (conflicts map[int]bool, err error
 func ringsFor(subs []*store.Submission) []store.Ring {
 	rings := make([]store.Ring, 0, len(subs))
 	for _, s := range subs {
-		rings = append(rings, store.Ring{ProfileID: s.ProfileID, Messages: s.Messages, Priority: s.Priority})
+		rings = append(rings, store.Ring{ProfileID: s.ProfileID, Messages: s.Queued, Priority: s.Priority})
 	}
 	return mergeRings(rings)
 }

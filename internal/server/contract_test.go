@@ -186,6 +186,13 @@ func (w *contractWorld) profiles() {
 	}
 	w.refuse(412, "version_mismatch", contractCall{key: w.full, method: "PATCH", path: one, header: http.Header{"If-Match": {tag}}, body: object{"name": "Jan"}})
 	w.labelled("name", w.post(200, one+"/check", nil), "steps")
+	w.get(one + "/health")
+	resends := w.do(200, contractCall{key: w.full, method: "PATCH", path: one, body: object{"on_uncertain": "resend"}})
+	back := w.do(200, contractCall{key: w.full, method: "PATCH", path: one, body: object{"on_uncertain": nil}})
+	if resends.text(w, "on_uncertain") != "resend" || back.text(w, "on_uncertain") != "wait" || made.text(w, "on_uncertain") != "wait" {
+		w.Errorf("on_uncertain: %s, then %s", resends.body, back.body)
+	}
+	w.refuse(422, "value_unknown", contractCall{key: w.full, method: "PATCH", path: one, body: object{"on_uncertain": "guess"}})
 	w.post(200, "/v1/sender-profiles/"+broken+"/check", nil)
 	w.post(202, one+"/test-message", object{"to": object{"address": "jean@zoe.example"}, "language": "fr"})
 	w.do(204, contractCall{key: w.full, method: "DELETE", path: "/v1/sender-profiles/" + broken})
@@ -372,8 +379,76 @@ func (w *contractWorld) jobs() {
 	w.get("/v1/send-jobs?limit=2")
 	w.get("/v1/send-jobs/" + job)
 	w.get("/v1/send-jobs/" + job + "/messages?limit=2&status=queued")
+	version := w.get("/v1/send-jobs/"+job).text(w, "version")
+	w.get("/v1/send-jobs/" + job + "?wait=10ms&since=" + version)
 	w.post(200, "/v1/send-jobs/"+job+"/cancel", nil)
-	w.get("/v1/send-jobs/" + job)
+	version = w.get("/v1/send-jobs/"+job).text(w, "version")
+	if again := w.get("/v1/send-jobs/" + job + "?wait=60s&since=old"); again.text(w, "version") != version {
+		w.Errorf("version %s, and waited for: %s", version, again.body)
+	}
+	events := contractCall{key: w.full, method: "GET", path: "/v1/send-jobs/" + job + "/events"}
+	w.do(200, events)
+	events.header = http.Header{"Last-Event-ID": {version + "-finished"}}
+	w.do(204, events)
+	w.get("/v1/send-jobs/" + job + "/report")
+	w.get("/v1/send-jobs/" + job + "/report?format=csv")
+	w.refuse(422, "number_range", contractCall{key: w.full, method: "GET", path: "/v1/send-jobs/" + job + "?wait=2m"})
+	w.drafts()
+	w.gates()
+}
+
+// drafts are prepared, mended, and released.
+func (w *contractWorld) drafts() {
+	send := func(want int, method, path string, body any) contractAnswer {
+		return w.do(want, contractCall{key: w.full, method: method, path: path, body: body})
+	}
+	faulty := w.invoice("draft1")
+	delete(faulty, "tokens")
+	job := w.do(202, contractCall{
+		key: w.full, method: "POST", path: "/v1/send-jobs", header: http.Header{"Idempotency-Key": {"d1"}},
+		body: object{
+			"draft": true, "company_ref": "C001", "canary": 1, "stop_after_failures": 2, "messages": []any{w.invoice("draft0")},
+			"window": object{"from": "08:00", "to": "18:00", "holidays": "BE"},
+		},
+	}).text(w, "id")
+	path := "/v1/send-jobs/" + job
+	w.refuse(409, "send_job_not_released", contractCall{key: w.full, method: "POST", path: path + "/pause"})
+	var appended struct{ Messages []struct{ ID string } }
+	w.do(201, contractCall{
+		key: w.full, method: "POST", path: path + "/messages", header: http.Header{"Idempotency-Key": {"d2"}},
+		body: object{"messages": []any{faulty, w.invoice("draft2")}},
+	}).into(w, &appended)
+	w.get(path + "/messages?status=draft")
+	w.get("/v1/send-jobs?state=draft")
+	w.refuse(422, "token_unfilled", contractCall{key: w.full, method: "POST", path: path + "/release"})
+	message := path + "/messages/" + appended.Messages[0].ID
+	send(200, "GET", message, nil)
+	send(200, "PUT", message, w.invoice("draft1"))
+	send(204, "DELETE", path+"/messages/"+appended.Messages[1].ID, nil)
+	send(404, "DELETE", path+"/messages/"+appended.Messages[1].ID, nil)
+	w.do(200, contractCall{key: w.full, method: "POST", path: path + "/release", header: http.Header{"Idempotency-Key": {"d3"}}})
+	w.refuse(409, "send_job_not_draft", contractCall{key: w.full, method: "DELETE", path: message})
+	w.refuse(422, "time_zone_unknown", contractCall{key: w.full, method: "POST", path: "/v1/send-jobs", body: object{
+		"draft": true, "company_ref": "C001", "window": object{"from": "08:00", "to": "18:00", "time_zone": "Europe/Bruxelles"},
+	}})
+	empty := send(202, "POST", "/v1/send-jobs", object{"draft": true, "company_ref": "C001"}).text(w, "id")
+	w.refuse(409, "draft_empty", contractCall{key: w.full, method: "POST", path: "/v1/send-jobs/" + empty + "/release"})
+	w.post(200, "/v1/send-jobs/"+empty+"/cancel", nil)
+	w.refuse(409, "send_job_over", contractCall{key: w.full, method: "POST", path: "/v1/send-jobs/" + empty + "/release"})
+}
+
+// gates keep the messages of a job.
+func (w *contractWorld) gates() {
+	job := w.post(202, "/v1/send-jobs", object{"company_ref": "C001", "release": "manual", "messages": []any{w.invoice("gate0"), w.invoice("gate1")}}).text(w, "id")
+	path := "/v1/send-jobs/" + job
+	w.get(path + "/messages?status=paused")
+	w.post(200, path+"/release", nil)
+	w.post(200, path+"/pause", object{"note": "The terms are being corrected."})
+	w.get(path)
+	w.post(200, path+"/pause", nil)
+	w.post(200, path+"/resume", object{})
+	w.post(200, path+"/retry-failed", nil)
+	w.post(200, path+"/cancel", nil)
 }
 
 // messagesOnTheirWay are sent, and end in every state.
@@ -388,11 +463,49 @@ func (w *contractWorld) messagesOnTheirWay() {
 	w.hints("/v1/messages/" + w.ids["unsure"])
 	w.get("/v1/messages/" + w.ids["good"] + "/raw")
 	w.get("/v1/messages?status=failed")
+	for to := range maps.Values(w.ids) {
+		w.get("/v1/send-jobs/" + w.get("/v1/messages/"+to).text(w, "job_id") + "/report")
+	}
 	w.refuse(409, "too_late_to_cancel", contractCall{key: w.full, method: "POST", path: "/v1/messages/" + w.ids["good"] + "/cancel"})
 	w.post(200, "/v1/messages/"+w.ids["refused"]+"/retry", nil)
+	w.proofs()
 	w.post(200, "/v1/messages/"+w.ids["unsure"]+"/resolve", object{"as": "sent", "note": "The client has it."})
 	w.get("/v1/send-jobs")
 	w.get("/v1/audit-events")
+}
+
+// proofs are of messages that have ended in every way, and of one whose content was erased.
+func (w *contractWorld) proofs() {
+	for to, name := range map[string]string{"good": "proof", "refused": "not-a-proof", "unsure": "not-a-proof"} {
+		a := w.get("/v1/messages/" + w.ids[to] + "/proof")
+		if got := a.header.Get("Content-Disposition"); got != `attachment; filename="`+w.ids[to]+"."+name+`.zip"` {
+			w.Errorf("%s: %s", to, got)
+		}
+	}
+	unsure := "/v1/messages/" + w.ids["unsure"]
+	if text := w.get(unsure).text(w, "evidence_text"); !strings.HasPrefix(text, "De dienst zelf werd onderbroken") {
+		w.Errorf("evidence: %s", text)
+	}
+	resolve := contractCall{
+		key: w.full, method: "POST", path: "/v1/send-jobs/" + w.get(unsure).text(w, "job_id") + "/resolve", body: object{"as": "resend", "note": "The log does not have it."},
+		header: http.Header{"Idempotency-Key": {"r1"}},
+	}
+	first := w.do(200, resolve)
+	w.until(unsure, "uncertain")
+	if again := w.do(200, resolve); again.header.Get("Idempotent-Replayed") != "true" || !bytes.Equal(again.body, first.body) {
+		w.Errorf("the repeated resolution: %v %s", again.header, again.body)
+	}
+	w.refuse(422, "field_required", contractCall{key: w.full, method: "POST", path: resolve.path, body: object{}})
+	w.refuse(404, "not_found", contractCall{key: w.full, method: "POST", path: "/v1/send-jobs/job_01kbvf8q3d9x5t2m7n4c6w1e0z/resolve", body: object{"as": "sent"}})
+
+	w.refuse(409, "message_not_finished", contractCall{key: w.full, method: "DELETE", path: unsure + "/content"})
+	stopped := "/v1/messages/" + w.ids["stopped"]
+	for range 2 {
+		w.do(204, contractCall{key: w.full, method: "DELETE", path: stopped + "/content"})
+	}
+	w.get(stopped)
+	w.get(stopped + "/proof")
+	w.refuse(410, "content_erased", contractCall{key: w.full, method: "GET", path: stopped + "/raw"})
 }
 
 // refusals are the problems that every operation can answer with.

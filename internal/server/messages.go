@@ -70,7 +70,7 @@ func (w *sending) acceptedMessage(r *outbox.Receipt, sendAt *time.Time) (*answer
 
 func messageLinks(id, job string) api.Links {
 	self := "/v1/messages/" + id
-	return api.Links{Self: self, Job: "/v1/send-jobs/" + job, Attempts: self + "/attempts", Raw: self + "/raw"}
+	return api.Links{Self: self, Job: "/v1/send-jobs/" + job, Attempts: self + "/attempts", Raw: self + "/raw", Proof: self + "/proof"}
 }
 
 // listMessages lists messages.
@@ -79,7 +79,7 @@ func messageLinks(id, job string) api.Links {
 //	@ID			listMessages
 //	@Tags		messages
 //	@Produce	json
-//	@Param		status				query		string	false	"Only messages with this status."	Enums(queued, sending, sent, deferred, failed, held, uncertain, canceled)
+//	@Param		status				query		string	false	"Only messages with this status."	Enums(queued, sending, sent, deferred, failed, held, uncertain, canceled, paused)
 //	@Param		job_id				query		string	false	"Only messages of this send job."
 //	@Param		sender_profile_id	query		string	false	"Only messages of this sender profile."
 //	@Param		external_id			query		string	false	"Only messages with this number of your own."
@@ -97,9 +97,7 @@ func (s *Server) listMessages(c *gin.Context) error {
 // answerMessages lists the messages that the query selects, of one job when jobID is not empty.
 func (s *Server) answerMessages(c *gin.Context, jobID string) error {
 	q := newQuery(c)
-	f := store.MessageFilter{
-		JobID: jobID, Status: mail.Status(q.oneOf("status", "queued", "sending", "sent", "deferred", "failed", "held", "uncertain", "canceled")),
-	}
+	f := store.MessageFilter{JobID: jobID, Status: q.status(jobID != "")}
 	if jobID == "" {
 		f.JobID, f.ProfileID, f.ExternalID = q.text("job_id"), q.text("sender_profile_id"), q.text("external_id")
 		f.CreatedAfter, f.CreatedBefore = q.time("created_after"), q.time("created_before")
@@ -114,6 +112,15 @@ func (s *Server) answerMessages(c *gin.Context, jobID string) error {
 	}
 	lang := language(c)
 	return reply(c, http.StatusOK, listOf(l, func(m *store.Message) api.Message { return messageOf(lang, m) }))
+}
+
+// status is a message's; one of a job may be a draft.
+func (q *query) status(ofJob bool) mail.Status {
+	known := []string{"queued", "sending", "sent", "deferred", "failed", "held", "uncertain", "canceled", "paused"}
+	if ofJob {
+		known = append(known, "draft")
+	}
+	return mail.Status(q.oneOf("status", known...))
 }
 
 // getMessage gives one message.
@@ -168,6 +175,12 @@ func messageOf(lang string, m *store.Message) api.Message {
 			decisive = r.Reply
 		}
 	}
+	if m.Detail.Erased != nil {
+		w.ContentErasedAt = optional(m.Detail.Erased.At)
+	}
+	if m.Status == mail.StatusUncertain && m.Latest != nil {
+		w.EvidenceText = evidenceText(lang, m.Latest)
+	}
 	if m.Code != "" {
 		w.Problem = trouble(lang, m.Code, decisive)
 	}
@@ -209,6 +222,9 @@ func attemptOf(lang string, a *store.Attempt) api.Attempt {
 		Number: a.N, StartedAt: a.StartedAt, FinishedAt: a.FinishedAt, Outcome: a.Outcome.String(), Step: d.Step, Reply: replyOf(&d.Reply),
 		Evidence: d.Evidence, NextAttemptAt: optional(d.NextAttemptAt),
 	}
+	if a.Outcome == mail.OutcomeUncertain {
+		w.EvidenceText = evidenceText(lang, a)
+	}
 	if d.Code != "" {
 		w.Problem = trouble(lang, d.Code, &d.Reply)
 	}
@@ -232,6 +248,7 @@ func attemptOf(lang string, a *store.Attempt) api.Attempt {
 //	@Param			id	path		string	true	"Id of the message."
 //	@Success		200	{file}		binary
 //	@Header			200	{string}	Content-Disposition	"A file name for it."
+//	@Failure		410	"The content was erased."
 //	@Router			/v1/messages/{id}/raw [get]
 func (s *Server) getRawMessage(c *gin.Context) error {
 	id, err := pathID(c, "id")
@@ -268,7 +285,7 @@ type writerOnly struct{ io.Writer }
 //	@Produce		json
 //	@Param			id	path		string	true	"Id of the message."
 //	@Success		200	{object}	api.Message
-//	@Failure		409	{object}	api.Problem	"The message has not failed."
+//	@Failure		409	{object}	api.Problem	"The message has not failed, or its content was erased."
 //	@Router			/v1/messages/{id}/retry [post]
 func (s *Server) retryMessage(c *gin.Context) error {
 	return s.act(c, func(id string) error {

@@ -97,6 +97,25 @@ func (q *query) number(name string, most int64) int64 {
 	return n
 }
 
+// wait is a duration, in seconds or as "30s", of at most most; 0 when it is not there.
+func (q *query) wait(name string, most time.Duration) time.Duration {
+	v := q.text(name)
+	if v == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(v)
+	if s, errSeconds := strconv.ParseUint(v, 10, 16); errSeconds == nil {
+		d, err = time.Duration(s)*time.Second, nil //nolint:gosec // 16 bits
+	}
+	switch {
+	case err != nil:
+		q.problems.Add("?"+name, codeParameter, "value", mail.Shown(v))
+	case d < 0 || d > most:
+		q.problems.Add("?"+name, mail.CodeNumberRange, "min", "0", "max", strconv.Itoa(int(most.Seconds())))
+	}
+	return d
+}
+
 // page reads the parameters that every list has.
 func (q *query) page() store.Page {
 	return store.Page{Cursor: q.text("cursor"), Limit: int(q.number("limit", store.MaxPage))}

@@ -19,6 +19,7 @@ import (
 	"github.com/winprest/facteur/internal/senders"
 	"github.com/winprest/facteur/internal/server/texts"
 	"github.com/winprest/facteur/internal/store"
+	"github.com/winprest/facteur/internal/watch"
 )
 
 // Codes of refusals as a whole.
@@ -33,6 +34,7 @@ const (
 	codeMediaTypeUnsupported = "media_type_unsupported" // expected
 	codeBodyTooLarge         = "body_too_large"         // limit
 	codeRateLimited          = "rate_limited"
+	codeTooManyWatchers      = "too_many_watchers"
 	codeVersionMismatch      = "version_mismatch"
 	codeConflict             = "conflict"
 	codeProfileInUse         = "profile_in_use"
@@ -42,6 +44,13 @@ const (
 	codeNotUncertain         = "not_uncertain"
 	codeDuplicateDocument    = "duplicate_document"
 	codeDocumentSentSince    = "document_sent_since"
+	codeJobNotDraft          = "send_job_not_draft"
+	codeJobNotReleased       = "send_job_not_released"
+	codeJobOver              = "send_job_over"
+	codeJobFinished          = "send_job_finished"
+	codeDraftEmpty           = "draft_empty"
+	codeContentErased        = "content_erased"
+	codeMessageNotFinished   = "message_not_finished"
 )
 
 // Codes of parameters of the query.
@@ -95,6 +104,7 @@ func refusalOf(err error) *refusal {
 		own      *refusal
 		problems mail.Problems
 		state    *outbox.StateError
+		job      *outbox.JobStateError
 		refused  *consent.Refusal
 		unproved *senders.Refusal
 		large    *http.MaxBytesError
@@ -108,6 +118,10 @@ func refusalOf(err error) *refusal {
 		return &refusal{status: http.StatusUnprocessableEntity, code: codeValidationFailed, problems: f.list, omitted: f.omitted}
 	case errors.As(err, &state):
 		return refuse(http.StatusConflict, stateCode(state))
+	case errors.As(err, &job):
+		return refuse(http.StatusConflict, jobStateCode(job))
+	case errors.Is(err, outbox.ErrEmpty):
+		return refuse(http.StatusConflict, codeDraftEmpty)
 	case errors.As(err, &refused):
 		return &refusal{status: http.StatusConflict, code: refused.Code, params: refused.Params}
 	case errors.As(err, &unproved):
@@ -132,7 +146,15 @@ func refusalOf(err error) *refusal {
 		return refuseField("?cursor", codeCursorInvalid)
 	case errors.Is(err, outbox.ErrDocumentTaken):
 		return refuse(http.StatusConflict, codeDocumentSentSince)
-	case errors.Is(err, outbox.ErrStopping):
+	case errors.Is(err, outbox.ErrErased):
+		return refuse(http.StatusConflict, codeContentErased)
+	case errors.Is(err, mail.ErrErased):
+		return refuse(http.StatusGone, codeContentErased)
+	case errors.Is(err, watch.ErrTooMany):
+		r := refuse(http.StatusTooManyRequests, codeTooManyWatchers)
+		r.retryAfter = 10 * time.Second
+		return r
+	case errors.Is(err, outbox.ErrStopping), errors.Is(err, watch.ErrStopped):
 		r := refuse(http.StatusServiceUnavailable, codeStopping)
 		r.retryAfter = 5 * time.Second
 		return r
@@ -152,8 +174,22 @@ func stateCode(e *outbox.StateError) string {
 		return codeNotFailed
 	case "resolve":
 		return codeNotUncertain
+	case "erase":
+		return codeMessageNotFinished
 	}
 	return codeTooLateToCancel
+}
+
+func jobStateCode(e *outbox.JobStateError) string {
+	switch {
+	case e.Action == "change":
+		return codeJobNotDraft
+	case e.State == mail.JobCanceled || e.State == mail.JobExpired:
+		return codeJobOver
+	case e.State == mail.JobDraft || e.Gate == mail.GateAwaitingRelease:
+		return codeJobNotReleased
+	}
+	return codeJobFinished
 }
 
 // bytesText writes a limit as a person reads it.

@@ -385,6 +385,9 @@ func patchProfile(p *mail.Profile, r *api.SenderProfilePatch) {
 		p.Limits = mail.DefaultLimits(p.Transport, p.From.Address)
 	}
 	setLimits(&p.Limits, r.Limits)
+	if r.OnUncertain != nil {
+		p.ResendUncertain = *r.OnUncertain == onUncertainResend
+	}
 	if r.Gmail != nil {
 		patchGmail(p, r.Gmail)
 	}

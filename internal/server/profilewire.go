@@ -17,12 +17,25 @@ const (
 	codeSendGridNotUsed = "sendgrid_settings_not_used"
 )
 
+// Values of on_uncertain.
+const (
+	onUncertainWait   = "wait"
+	onUncertainResend = "resend"
+)
+
+func onUncertain(p *mail.Profile) string {
+	if p.ResendUncertain {
+		return onUncertainResend
+	}
+	return onUncertainWait
+}
+
 func newProfile(r *api.SenderProfileRequest) *mail.Profile {
 	p := &mail.Profile{
 		Level: mail.Level(r.Level), OwnerRef: r.OwnerRef, Name: r.Name, Default: r.Default, From: addressFrom(r.From),
 		ReplyTo: addressesFrom(r.ReplyTo), AlwaysCC: addressesFrom(r.AlwaysCC), AlwaysBCC: addressesFrom(r.AlwaysBCC),
 		Attachments: filesFrom(r.Attachments), Transport: r.Transport, MaxConnections: r.MaxConnections,
-		Limits: mail.DefaultLimits(r.Transport, r.From.Address),
+		Limits: mail.DefaultLimits(r.Transport, r.From.Address), ResendUncertain: r.OnUncertain == onUncertainResend,
 	}
 	setLimits(&p.Limits, r.Limits)
 	if len(r.Signatures) > 0 {
@@ -143,7 +156,7 @@ func profileOf(lang string, p *mail.Profile) api.SenderProfile {
 		ID: p.ID, Level: string(p.Level), OwnerRef: p.OwnerRef, Name: p.Name, Default: p.Default, From: api.Address(p.From),
 		ReplyTo: addressesOf(p.ReplyTo), AlwaysCC: addressesOf(p.AlwaysCC), AlwaysBCC: addressesOf(p.AlwaysBCC),
 		Signatures: make(map[string]api.Signature, len(p.Signatures)), Attachments: make([]api.ProfileAttachment, len(p.Attachments)),
-		Transport: p.Transport, MaxConnections: p.MaxConnections, Limits: api.Limits(p.Limits), Limited: limitedOf(lang, p), Status: "ready", Version: p.Version,
+		Transport: p.Transport, MaxConnections: p.MaxConnections, Limits: api.Limits(p.Limits), Limited: limitedOf(lang, p), OnUncertain: onUncertain(p), Status: "ready", Version: p.Version,
 		CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt,
 	}
 	for tag, sig := range p.Signatures {

@@ -49,6 +49,9 @@ func (s *Server) resolveHint(c *gin.Context, m *store.Message) (*api.ResolveHint
 	default:
 		hint.Text = texts.Phrase(lang, "resolve", "other", "message_id", hint.MessageID)
 	}
+	if p.ResendUncertain {
+		hint.Text += " " + texts.Phrase(lang, "resolve", "resend")
+	}
 	if copies := copiesOf(p); copies != "" {
 		hint.Text += " " + texts.Phrase(lang, "resolve", "copy", "copy", copies)
 	}

@@ -56,6 +56,7 @@ type sendRequest struct {
 	attachments                        []api.MessageAttachment
 	sendAt                             *time.Time
 	job                                store.JobDetail
+	rules                              mail.JobRules
 
 	mails []api.Mail
 	at    func(i int) string // JSON pointer of a mail in the request
@@ -93,11 +94,7 @@ type inlineFile struct {
 
 // prepare works a request out and finds everything that is wrong with it, f included. Nothing is stored.
 func (s *Server) prepare(c *gin.Context, req *sendRequest, f *findings) (*sending, error) {
-	w := &sending{
-		s: s, c: c, ctx: c.Request.Context(), tenant: tenantOf(c), req: req, now: time.Now().UTC(),
-		templates: map[templateKey]*mail.Template{}, composers: map[*mail.Template]*mail.Composer{}, replies: map[string]*mail.Content{},
-		items: make([]outbox.Item, len(req.mails)), unsure: make([]bool, len(req.mails)),
-	}
+	w := s.newSending(c, req)
 	for _, step := range []func() error{w.findSender, w.findFiles, w.makeDrafts} {
 		if err := step(); err != nil {
 			return nil, err
@@ -112,6 +109,14 @@ func (s *Server) prepare(c *gin.Context, req *sendRequest, f *findings) (*sendin
 	}
 	f.merge(w.problems)
 	return w, f.err()
+}
+
+func (s *Server) newSending(c *gin.Context, req *sendRequest) *sending {
+	return &sending{
+		s: s, c: c, ctx: c.Request.Context(), tenant: tenantOf(c), req: req, now: time.Now().UTC(),
+		templates: map[templateKey]*mail.Template{}, composers: map[*mail.Template]*mail.Composer{}, replies: map[string]*mail.Content{},
+		items: make([]outbox.Item, len(req.mails)), unsure: make([]bool, len(req.mails)),
+	}
 }
 
 func (w *sending) makeDrafts() error {
@@ -293,7 +298,7 @@ func (w *sending) submit(id *idempotency, accept func(*outbox.Receipt) (*answer,
 	}
 	var a *answer
 	sub := &outbox.Submission{
-		TenantID: w.tenant, Actor: apiKey(w.c).ID, Purpose: w.req.purpose, Profile: w.profile, Job: w.req.job,
+		TenantID: w.tenant, Actor: apiKey(w.c).ID, Purpose: w.req.purpose, Profile: w.profile, Job: w.req.job, Rules: w.req.rules,
 		SendAt: w.due(w.req.sendAt), Items: w.items,
 	}
 	sub.Job.SenderLevel, sub.Job.SenderReason = w.profile.Level, w.sender.Reason
@@ -370,12 +375,7 @@ func (w *sending) recipientOf(d store.Duplicate) string {
 }
 
 func (w *sending) storeFile(f *inlineFile) error {
-	up := w.s.store.NewUpload(w.ctx, w.tenant, w.s.limits.Attachment)
-	defer up.Abort()
-	if _, err := up.Write(f.content); err != nil {
-		return err
-	}
-	stored, err := up.Commit(w.ctx, f.meta, nil)
+	stored, err := w.s.keepFile(w.c, f.content, f.meta)
 	if err != nil {
 		return err
 	}

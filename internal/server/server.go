@@ -29,6 +29,7 @@ import (
 	"github.com/winprest/facteur/internal/server/docs"
 	"github.com/winprest/facteur/internal/store"
 	"github.com/winprest/facteur/internal/transport"
+	"github.com/winprest/facteur/internal/watch"
 )
 
 // Config is what the API needs. Store and Outbox are required.
@@ -54,6 +55,8 @@ type Limits struct {
 	Attachment int64
 	// Buffered is the most bytes of JSON bodies that are held at once; above it a request is answered with 429: 256 MiB.
 	Buffered int64
+	// Watchers is how many calls of a tenant may wait for news of its send jobs at once; above it they get 429: 1,000.
+	Watchers int
 }
 
 func (l Limits) withDefaults() Limits {
@@ -66,6 +69,9 @@ func (l Limits) withDefaults() Limits {
 	def(&l.Body, 8<<20)
 	def(&l.Attachment, 25<<20)
 	def(&l.Buffered, 256<<20)
+	if l.Watchers == 0 {
+		l.Watchers = 1000
+	}
 	return l
 }
 
@@ -84,6 +90,9 @@ type Server struct {
 	keys      inFlight
 	profiles  fresh[profileKey, *mail.Profile]
 	templates fresh[templateKey, *mail.Template]
+	jobs      *watch.Hub[*shownJob]
+	heartbeat time.Duration // of a stream of events, and
+	patience  time.Duration // with its reader
 	engine    *gin.Engine
 }
 
@@ -91,8 +100,9 @@ type Server struct {
 func New(cfg Config) *Server {
 	s := &Server{
 		store: cfg.Store, outbox: cfg.Outbox, transports: cfg.Transports, consent: cfg.Consent, senders: cfg.Senders, log: cfg.Logger, limits: cfg.Limits.withDefaults(),
-		production: cfg.Production,
+		production: cfg.Production, heartbeat: heartbeat, patience: readerPatience,
 	}
+	s.jobs = watch.New(s.readJob, s.limits.Watchers)
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -120,6 +130,10 @@ func New(cfg Config) *Server {
 	s.engine = e
 	return s
 }
+
+// Stop answers the calls that wait for news of a send job and ends the streams, so that http.Server.Shutdown need not wait for them:
+// give it to RegisterOnShutdown. Their callers go on at another process. Everything else is answered as before.
+func (s *Server) Stop() { s.jobs.Stop() }
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.engine.ServeHTTP(w, r) }
 
@@ -150,6 +164,7 @@ func (s *Server) routes() []route {
 		{get, "/v1/sender-profiles/:id", read, s.getProfile},
 		{patch, "/v1/sender-profiles/:id", manage, s.patchProfile},
 		{del, "/v1/sender-profiles/:id", manage, s.deleteProfile},
+		{get, "/v1/sender-profiles/:id/health", read, s.getProfileHealth},
 		{post, "/v1/sender-profiles/:id/check", manage, s.checkProfile},
 		{post, "/v1/sender-profiles/:id/test-message", send, s.sendTestMessage},
 		{post, "/v1/sender-profiles/:id/authorization", manage, s.beginAuthorization},
@@ -187,6 +202,8 @@ func (s *Server) routes() []route {
 		{get, "/v1/messages/:id", read, s.getMessage},
 		{get, "/v1/messages/:id/attempts", read, s.listAttempts},
 		{get, "/v1/messages/:id/raw", read, s.getRawMessage},
+		{get, "/v1/messages/:id/proof", read, s.getProof},
+		{del, "/v1/messages/:id/content", manage, s.eraseContent},
 		{post, "/v1/messages/:id/retry", send, s.retryMessage},
 		{post, "/v1/messages/:id/cancel", send, s.cancelMessage},
 		{post, "/v1/messages/:id/resolve", send, s.resolveMessage},
@@ -194,8 +211,19 @@ func (s *Server) routes() []route {
 		{post, "/v1/send-jobs", send, s.createSendJob},
 		{get, "/v1/send-jobs", read, s.listSendJobs},
 		{get, "/v1/send-jobs/:id", read, s.getSendJob},
+		{get, "/v1/send-jobs/:id/events", read, s.watchSendJob},
+		{get, "/v1/send-jobs/:id/report", read, s.reportSendJob},
 		{get, "/v1/send-jobs/:id/messages", read, s.listSendJobMessages},
+		{post, "/v1/send-jobs/:id/messages", send, s.appendDraftMessages},
+		{get, "/v1/send-jobs/:id/messages/:message", read, s.getDraftMessage},
+		{put, "/v1/send-jobs/:id/messages/:message", send, s.putDraftMessage},
+		{del, "/v1/send-jobs/:id/messages/:message", send, s.deleteDraftMessage},
+		{post, "/v1/send-jobs/:id/release", send, s.releaseSendJob},
+		{post, "/v1/send-jobs/:id/pause", send, s.pauseSendJob},
+		{post, "/v1/send-jobs/:id/resume", send, s.resumeSendJob},
+		{post, "/v1/send-jobs/:id/retry-failed", send, s.retryFailedMessages},
 		{post, "/v1/send-jobs/:id/cancel", send, s.cancelSendJob},
+		{post, "/v1/send-jobs/:id/resolve", send, s.resolveSendJob},
 
 		{get, "/v1/audit-events", read, s.listAuditEvents},
 		{get, "/v1/add-ons", read, s.listAddOns},

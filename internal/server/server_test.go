@@ -41,7 +41,14 @@ var scopes = map[string]store.Scope{
 	"POST /v1/messages/:id/cancel": store.ScopeSend, "POST /v1/messages/:id/resolve": store.ScopeSend,
 
 	"POST /v1/send-jobs": store.ScopeSend, "GET /v1/send-jobs": store.ScopeRead, "GET /v1/send-jobs/:id": store.ScopeRead,
+	"GET /v1/send-jobs/:id/events": store.ScopeRead, "GET /v1/send-jobs/:id/report": store.ScopeRead,
 	"GET /v1/send-jobs/:id/messages": store.ScopeRead, "POST /v1/send-jobs/:id/cancel": store.ScopeSend,
+	"POST /v1/send-jobs/:id/resolve": store.ScopeSend, "GET /v1/messages/:id/proof": store.ScopeRead, "DELETE /v1/messages/:id/content": store.ScopeManage,
+	"GET /v1/sender-profiles/:id/health": store.ScopeRead,
+	"POST /v1/send-jobs/:id/messages":    store.ScopeSend, "GET /v1/send-jobs/:id/messages/:message": store.ScopeRead,
+	"PUT /v1/send-jobs/:id/messages/:message": store.ScopeSend, "DELETE /v1/send-jobs/:id/messages/:message": store.ScopeSend,
+	"POST /v1/send-jobs/:id/release": store.ScopeSend, "POST /v1/send-jobs/:id/pause": store.ScopeSend,
+	"POST /v1/send-jobs/:id/resume": store.ScopeSend, "POST /v1/send-jobs/:id/retry-failed": store.ScopeSend,
 
 	"GET /v1/audit-events": store.ScopeRead,
 
@@ -55,7 +62,7 @@ func TestScopes(t *testing.T) {
 	keys := map[store.Scope]string{
 		store.ScopeSend: h.ours.send, store.ScopeRead: h.ours.read, store.ScopeManage: h.ours.manage, store.ScopeOperator: h.operator,
 	}
-	path := strings.NewReplacer(":id", "msg_0", ":key", "key_0", ":language", "fr")
+	path := strings.NewReplacer(":id", "msg_0", ":message", "msg_0", ":key", "key_0", ":language", "fr")
 	for _, r := range h.server.routes() {
 		name := r.method + " " + r.path
 		want, known := scopes[name]

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"time"
 )
 
@@ -41,10 +42,30 @@ func (s *Store) AppendAudit(ctx context.Context, tx *Tx, e *AuditEvent) error {
 func (s *Store) ListAudit(ctx context.Context, tenantID string, p Page) (*List[*AuditEvent], error) {
 	return list(s.ro.WithContext(ctx).Where("tenant_id = ?", tenantID), p, "id",
 		func(r *auditRow) string { return r.ID },
-		func(r *auditRow) (*AuditEvent, error) {
-			return &AuditEvent{
-				ID: r.ID, TenantID: r.TenantID, Actor: r.Actor, Action: r.Action, Subject: r.Subject,
-				Detail: json.RawMessage(r.Detail), CreatedAt: fromMicros(r.CreatedAt),
-			}, nil
-		})
+		func(r *auditRow) (*AuditEvent, error) { return r.event(), nil })
+}
+
+// AuditOf gives the events about a message, oldest first. They are looked for among those of its tenant since it was made: ids
+// sort by time.
+func (s *Store) AuditOf(ctx context.Context, tenantID, messageID string) ([]*AuditEvent, error) {
+	_, made, _ := strings.Cut(messageID, "_")
+	const halfMinute = 7 // of the ten letters that are an id's time: the clocks of two machines may differ
+	since := "aud_" + made[:min(len(made), halfMinute)]
+	var rows []auditRow
+	err := s.ro.WithContext(ctx).Where("tenant_id = ? AND id >= ? AND subject = ?", tenantID, since, messageID).Order("id").Find(&rows).Error
+	if err != nil {
+		return nil, failed("audit", err)
+	}
+	events := make([]*AuditEvent, len(rows))
+	for i := range rows {
+		events[i] = rows[i].event()
+	}
+	return events, nil
+}
+
+func (r *auditRow) event() *AuditEvent {
+	return &AuditEvent{
+		ID: r.ID, TenantID: r.TenantID, Actor: r.Actor, Action: r.Action, Subject: r.Subject,
+		Detail: json.RawMessage(r.Detail), CreatedAt: fromMicros(r.CreatedAt),
+	}
 }

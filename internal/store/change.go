@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -34,17 +35,31 @@ const (
 	not_before = coalesce(nullif(CAST($6 AS bigint), 0), ` + nowSQLite + `), expires_at = $7, sent_at = nullif(CAST($8 AS bigint), 0), updated_at = $9 WHERE tenant_id = $1 AND id = $2`
 	cancelable   = `(status IN ('queued', 'deferred') OR (status = 'sending' AND phase = 'claimed'))`
 	cancelJobSQL = `UPDATE messages SET status = 'canceled', phase = '', claim = NULL, updated_at = $3
-	WHERE tenant_id = $1 AND job_id = $2 AND ` + cancelable
+	WHERE tenant_id = $1 AND job_id = $2 AND (status = 'paused' OR ` + cancelable + `)`
+	jobOfMessage = `SELECT job_id FROM messages WHERE tenant_id = $1 AND id = $2`
 )
 
-// ChangeMessage locks a message and lets change decide its next state, or refuse with an error. Whoever holds a lease on it
-// is fenced off.
+// ChangeMessage locks a message and its job and lets change decide the message's next state, or refuse with an error. Whoever holds a lease
+// on it is fenced off. A message that would be queued or deferred is paused when the gate of its job does not let it through; a job that
+// was finished goes on with it.
 func (s *Store) ChangeMessage(ctx context.Context, tx *Tx, tenantID, id string, now time.Time, change func(*MessageState) error) error {
+	var jobID string
+	err := tx.row(ctx, jobOfMessage, jobOfMessage, []any{tenantID, id}, &jobID)
+	if noRows(err) {
+		return ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("store: message state: %w", err)
+	}
+	job, err := tx.lockJob(ctx, tenantID, jobID)
+	if err != nil {
+		return err
+	}
 	var m MessageState
 	var recipients []byte
 	var notBefore, expires, sent int64
 	dest := []any{&m.ID, &m.JobID, &m.ProfileID, &m.Status, &m.Phase, &m.Claim, &m.Priority, &m.Attempts, &recipients, &m.Code, &notBefore, &expires, &sent}
-	err := tx.row(ctx, stateSQL+` FOR UPDATE`, stateSQL, []any{tenantID, id}, dest...)
+	err = tx.row(ctx, stateSQL+` FOR UPDATE`, stateSQL, []any{tenantID, id}, dest...)
 	if noRows(err) {
 		return ErrNotFound
 	}
@@ -58,6 +73,14 @@ func (s *Store) ChangeMessage(ctx context.Context, tx *Tx, tenantID, id string, 
 	if err := change(&m); err != nil {
 		return err
 	}
+	if m.Status == mail.StatusQueued || m.Status == mail.StatusDeferred {
+		if job.Keeps(id) {
+			m.Status = mail.StatusPaused
+		}
+		if err := s.goOn(ctx, tx, job, now); err != nil {
+			return err
+		}
+	}
 	recipients, err = json.Marshal(m.Recipients)
 	if err != nil {
 		return err
@@ -68,6 +91,26 @@ func (s *Store) ChangeMessage(ctx context.Context, tx *Tx, tenantID, id string, 
 		return fmt.Errorf("store: change message: %w", err)
 	}
 	return nil
+}
+
+// Keeps says that the job's gate does not let the message through.
+func (j *Job) Keeps(messageID string) bool {
+	switch j.Gate.Code.Lets() {
+	case mail.PassAll:
+		return false
+	case mail.PassCanaries:
+		return !slices.Contains(j.Canaries, messageID)
+	}
+	return true
+}
+
+// goOn makes a finished job an unfinished one: a message of it is to be sent after all. A canceled job stays so: the message goes by itself.
+func (s *Store) goOn(ctx context.Context, tx *Tx, j *Job, now time.Time) error {
+	if j.FinishedAt.IsZero() || j.State != mail.JobReleased {
+		return nil
+	}
+	j.FinishedAt, j.DueAt = time.Time{}, now
+	return s.SaveJob(ctx, tx, j)
 }
 
 // CancelJob cancels every message of the job that was not handed over, and says how many.

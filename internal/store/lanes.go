@@ -70,6 +70,9 @@ func (s *Store) RingLanes(ctx context.Context, tx *Tx, rings []Ring) ([]Wake, er
 	return wakes, nil
 }
 
+// lanesAllowed is how many lanes of a profile p may work. After a pause it is one, until a mail has got through.
+const lanesAllowed = `(CASE WHEN p.pause_count > 0 THEN 1 ELSE p.max_connections END)`
+
 const (
 	lockLaneZero = `SELECT 1 FROM lanes WHERE profile_id = $1 AND lane = 0 FOR UPDATE`
 	// The lock holds off a deletion until the messages that are to be sent can be seen by it; one that came before is seen here.
@@ -77,10 +80,10 @@ const (
 	standsSQLite   = `SELECT 1 FROM sender_profiles WHERE id = $1 AND deleted_at IS NULL`
 	wakePostgres   = `UPDATE lanes SET awake = $3, rung_at = ` + nowPostgres + ` WHERE profile_id = $1 AND lane IN (
 	SELECT l.lane FROM lanes l JOIN sender_profiles p ON p.id = l.profile_id
-	WHERE l.profile_id = $1 AND l.lane < p.max_connections AND l.awake = 0 ORDER BY l.lane LIMIT $2) AND awake = 0 RETURNING lane`
+	WHERE l.profile_id = $1 AND l.lane < ` + lanesAllowed + ` AND l.awake = 0 ORDER BY l.lane LIMIT $2) AND awake = 0 RETURNING lane`
 	wakeSQLite = `UPDATE lanes SET awake = $3, rung_at = ` + nowSQLite + ` WHERE profile_id = $1 AND lane IN (
 	SELECT l.lane FROM lanes l JOIN sender_profiles p ON p.id = l.profile_id
-	WHERE l.profile_id = $1 AND l.lane < p.max_connections AND l.awake = 0 ORDER BY l.lane LIMIT $2) RETURNING lane`
+	WHERE l.profile_id = $1 AND l.lane < ` + lanesAllowed + ` AND l.awake = 0 ORDER BY l.lane LIMIT $2) RETURNING lane`
 	overtakePostgres = `UPDATE lanes SET awake = 2 WHERE profile_id = $1 AND lane = 0 AND awake = 1 AND (token IS NULL OR lease_until < ` + nowPostgres + `) RETURNING lane`
 	overtakeSQLite   = `UPDATE lanes SET awake = 2 WHERE profile_id = $1 AND lane = 0 AND awake = 1 AND (token IS NULL OR lease_until < ` + nowSQLite + `) RETURNING lane`
 )
@@ -302,12 +305,12 @@ const (
 	CROSS JOIN LATERAL (SELECT count(*) AS n FROM (SELECT 1 FROM messages m WHERE m.profile_id = p.id AND m.waiting IN ('queued', 'deferred') AND m.priority = 0 AND m.not_before <= ` + nowPostgres + ` LIMIT p.max_connections) x) o
 	CROSS JOIN LATERAL (SELECT count(*) AS n FROM (SELECT 1 FROM messages m WHERE m.profile_id = p.id AND m.waiting IN ('queued', 'deferred') AND m.priority = 1 AND m.not_before <= ` + nowPostgres + ` LIMIT p.max_connections) x) b
 	WHERE p.hold IS NULL AND p.deleted_at IS NULL AND p.paused_until <= ` + nowPostgres + ` AND p.limited_until <= ` + nowPostgres + ` AND o.n + b.n > 0
-	AND EXISTS (SELECT 1 FROM lanes l WHERE l.profile_id = p.id AND l.lane < p.max_connections AND l.awake = 0)`
+	AND EXISTS (SELECT 1 FROM lanes l WHERE l.profile_id = p.id AND l.lane < ` + lanesAllowed + ` AND l.awake = 0)`
 	dueProfilesSQLite = `SELECT id, one_off, batch FROM (SELECT p.id,
 	(SELECT count(*) FROM (SELECT 1 FROM messages m WHERE m.profile_id = p.id AND m.waiting IN ('queued', 'deferred') AND m.priority = 0 AND m.not_before <= ` + nowSQLite + ` LIMIT 50)) AS one_off,
 	(SELECT count(*) FROM (SELECT 1 FROM messages m WHERE m.profile_id = p.id AND m.waiting IN ('queued', 'deferred') AND m.priority = 1 AND m.not_before <= ` + nowSQLite + ` LIMIT 50)) AS batch
 	FROM sender_profiles p WHERE p.hold IS NULL AND p.deleted_at IS NULL AND p.paused_until <= ` + nowSQLite + ` AND p.limited_until <= ` + nowSQLite + `
-	AND EXISTS (SELECT 1 FROM lanes l WHERE l.profile_id = p.id AND l.lane < p.max_connections AND l.awake = 0)) WHERE one_off + batch > 0`
+	AND EXISTS (SELECT 1 FROM lanes l WHERE l.profile_id = p.id AND l.lane < ` + lanesAllowed + ` AND l.awake = 0)) WHERE one_off + batch > 0`
 )
 
 // DueProfiles says which profiles have something to send while a lane of theirs sleeps, for rings that RingLanes is then

@@ -43,13 +43,8 @@ func (tx *Tx) usage(ctx context.Context, profileID string) (used mail.Usage, now
 	if err := tx.row(ctx, lockUsagePostgres, lockUsageSQLite, []any{profileID}, &doc, &us); err != nil {
 		return nil, now, fmt.Errorf("usage of %s: %w", profileID, err)
 	}
-	var pairs [][2]int64
-	if err := json.Unmarshal(doc, &pairs); err != nil {
+	if used, err = readUsage(doc); err != nil {
 		return nil, now, fmt.Errorf("usage of %s: %w", profileID, err)
-	}
-	used = make(mail.Usage, len(pairs))
-	for i, p := range pairs {
-		used[i] = mail.Use{At: p[0], Mails: int(p[1])}
 	}
 	return used, fromMicros(us), nil
 }

@@ -17,8 +17,9 @@ type Message struct {
 	ExpiresAt  time.Time
 	Attempts   int
 	Recipients []mail.Recipient
-	Code       string // of the last verdict; of the profile's hold when held; empty when there is nothing to say
-	Delivery   string // "unknown" | "delivered" | "bounced" | "complained"
+	Code       string   // of the last verdict; of the profile's hold when held; empty when there is nothing to say
+	Delivery   string   // "unknown" | "delivered" | "bounced" | "complained"
+	Latest     *Attempt // nil: there was none yet
 
 	CreatedAt, UpdatedAt time.Time
 	SentAt               time.Time // zero: not sent
@@ -28,7 +29,7 @@ type Message struct {
 	Detail   MessageDetail
 }
 
-// MessageDetail is what the caller asked and how it was decided. It is written with the message and never changes.
+// MessageDetail is what the caller asked and how it was decided. It is written with the message; only an erasure adds to it.
 type MessageDetail struct {
 	Document        mail.Document     `json:"document,omitzero"`
 	Client          mail.Client       `json:"client,omitzero"`
@@ -44,6 +45,15 @@ type MessageDetail struct {
 	RequestedBy     string            `json:"requested_by,omitempty"`
 	// AllowedDuplicateReason is why a person may have sent this document to this client once more.
 	AllowedDuplicateReason string `json:"allowed_duplicate_reason,omitempty"`
+	// Erased is set when the content was erased.
+	Erased *Erasure `json:"erased,omitempty"`
+}
+
+// Erasure is what is kept of a content that was erased.
+type Erasure struct {
+	At     time.Time `json:"at"`
+	SHA256 string    `json:"sha256"` // of the mail as it was rendered, in hex
+	Size   int64     `json:"size"`   // of it, in bytes
 }
 
 // Attempt is one counted try to hand a message over.
@@ -74,36 +84,4 @@ type MessageFilter struct {
 	JobID, ProfileID, ExternalID string
 	Status                       mail.Status // held included; queued and deferred leave out what is held
 	CreatedAfter, CreatedBefore  time.Time   // after is included, before is not
-}
-
-// Job is a send job as it is read.
-type Job struct {
-	ID, TenantID, ProfileID string
-	Purpose                 string // "one_off" | "batch"
-	Total                   int
-	Detail                  JobDetail
-	SendAt                  time.Time // zero: at once
-	CreatedBy               string    // API key id
-	CreatedAt               time.Time
-
-	// Counts and Partial are filled by Store.Job alone.
-	Counts  map[mail.Status]int // of its messages by status as Message.Status has it; statuses with none are absent
-	Partial int                 // of those sent: how many were refused for some of their recipients
-}
-
-// JobDetail is what the caller asked for the job as a whole.
-type JobDetail struct {
-	ExternalID   string            `json:"external_id,omitempty"`
-	Name         string            `json:"name,omitempty"`
-	Tags         []string          `json:"tags,omitempty"`
-	Metadata     map[string]string `json:"metadata,omitempty"`
-	TemplateID   string            `json:"template_id,omitempty"`
-	SenderLevel  mail.Level        `json:"sender_level,omitempty"`
-	SenderReason string            `json:"sender_reason,omitempty"`
-}
-
-// JobFilter selects jobs; zero fields select everything.
-type JobFilter struct {
-	Purpose, ProfileID          string
-	CreatedAfter, CreatedBefore time.Time // after is included, before is not
 }

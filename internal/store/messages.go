@@ -23,6 +23,7 @@ type readRow struct {
 	NotBefore, ExpiresAt           int64
 	Attempts                       int
 	Recipients, Code, Delivery     string
+	Attempt                        *string
 	CreatedAt                      int64 `gorm:"autoCreateTime:false"`
 	UpdatedAt                      int64 `gorm:"autoUpdateTime:false"`
 	SentAt                         *int64
@@ -32,7 +33,11 @@ type readRow struct {
 }
 
 func messages(q *gorm.DB, tenantID string) *gorm.DB {
-	return q.Table("messages m").Select("m.*, c.subject, c.content, c.detail, p.hold").
+	return joined(q.Table("messages m"), tenantID)
+}
+
+func joined(q *gorm.DB, tenantID string) *gorm.DB {
+	return q.Select("m.*, c.subject, c.content, c.detail, p.hold").
 		Joins("JOIN message_contents c ON c.tenant_id = m.tenant_id AND c.message_id = m.id").
 		Joins("JOIN sender_profiles p ON p.id = m.profile_id").
 		Where("m.tenant_id = ?", tenantID)
@@ -57,6 +62,13 @@ func (r *readRow) message() (*Message, error) {
 		}
 	}
 	m.Language = content.Language
+	if r.Attempt != nil {
+		latest, err := attemptOf(r.ID, attemptRow{r.Attempts, r.Attempt})
+		if err != nil {
+			return nil, err
+		}
+		m.Latest = latest
+	}
 	if r.Hold != nil && (m.Status == mail.StatusQueued || m.Status == mail.StatusDeferred) {
 		hold, err := trouble(r.Hold)
 		if err != nil {
@@ -83,6 +95,9 @@ func (s *Store) Message(ctx context.Context, tenantID, id string) (*Message, err
 // ListMessages lists a tenant's messages, newest first.
 func (s *Store) ListMessages(ctx context.Context, tenantID string, f MessageFilter, p Page) (*List[*Message], error) {
 	q := messages(s.ro.WithContext(ctx), tenantID)
+	if f.Status == mail.StatusUncertain {
+		q = joined(s.uncertainMessages(s.ro.WithContext(ctx), tenantID), tenantID)
+	}
 	if f.JobID != "" {
 		q = q.Where("m.job_id = ?", f.JobID)
 	}
@@ -158,78 +173,21 @@ func (s *Store) Attempts(ctx context.Context, tenantID, id string) ([]Attempt, e
 		if r.Attempt == nil {
 			continue
 		}
-		var a attemptRecord
-		if err := json.Unmarshal([]byte(*r.Attempt), &a); err != nil {
-			return nil, fmt.Errorf("store: attempt %d of %s: %w", r.N, id, err)
+		a, err := attemptOf(id, r)
+		if err != nil {
+			return nil, err
 		}
-		attempts = append(attempts, Attempt{
-			MessageID: id, N: r.N, StartedAt: fromMicros(a.Started), FinishedAt: fromMicros(a.Finished), Outcome: a.Outcome, Detail: a.Detail,
-		})
+		attempts = append(attempts, *a)
 	}
 	return attempts, nil
 }
 
-type jobReadRow struct {
-	ID, TenantID, Purpose, SenderProfileID string
-	Total                                  int
-	Detail                                 string
-	SendAt                                 *int64
-	CreatedBy                              string
-	CreatedAt                              int64 `gorm:"autoCreateTime:false"`
-}
-
-func (jobReadRow) TableName() string { return "send_jobs" }
-
-func (r *jobReadRow) job() (*Job, error) {
-	j := &Job{
-		ID: r.ID, TenantID: r.TenantID, ProfileID: r.SenderProfileID, Purpose: r.Purpose, Total: r.Total, SendAt: fromOptional(r.SendAt),
-		CreatedBy: r.CreatedBy, CreatedAt: fromMicros(r.CreatedAt),
+func attemptOf(id string, r attemptRow) (*Attempt, error) {
+	var a attemptRecord
+	if err := json.Unmarshal([]byte(*r.Attempt), &a); err != nil {
+		return nil, fmt.Errorf("store: attempt %d of %s: %w", r.N, id, err)
 	}
-	if err := json.Unmarshal([]byte(r.Detail), &j.Detail); err != nil {
-		return nil, fmt.Errorf("store: detail of %s: %w", r.ID, err)
-	}
-	return j, nil
-}
-
-const countMessages = `SELECT CASE WHEN ` + isHeld + ` THEN 'held' ELSE m.status END AS status, count(*) AS n,
-	sum(CASE WHEN m.status = 'sent' AND m.code = ? THEN 1 ELSE 0 END) AS partial
-FROM messages m JOIN sender_profiles p ON p.id = m.profile_id
-WHERE m.tenant_id = ? AND m.job_id = ? GROUP BY 1`
-
-// Job gives a job with the counts of its messages.
-func (s *Store) Job(ctx context.Context, tenantID, id string) (*Job, error) {
-	var row jobReadRow
-	if err := s.ro.WithContext(ctx).Where("tenant_id = ? AND id = ?", tenantID, id).Take(&row).Error; err != nil {
-		return nil, failed("job", err)
-	}
-	j, err := row.job()
-	if err != nil {
-		return nil, err
-	}
-	var counts []struct {
-		Status     mail.Status
-		N, Partial int
-	}
-	if err := s.ro.WithContext(ctx).Raw(countMessages, mail.CodePartlyRefused, tenantID, id).Scan(&counts).Error; err != nil {
-		return nil, failed("count messages", err)
-	}
-	j.Counts = make(map[mail.Status]int, len(counts))
-	for _, c := range counts {
-		j.Counts[c.Status] = c.N
-		j.Partial += c.Partial
-	}
-	return j, nil
-}
-
-// ListJobs lists a tenant's jobs, newest first, without counts: they would read every message of every job.
-func (s *Store) ListJobs(ctx context.Context, tenantID string, f JobFilter, p Page) (*List[*Job], error) {
-	q := s.ro.WithContext(ctx).Where("tenant_id = ?", tenantID)
-	if f.Purpose != "" {
-		q = q.Where("purpose = ?", f.Purpose)
-	}
-	if f.ProfileID != "" {
-		q = q.Where("sender_profile_id = ?", f.ProfileID)
-	}
-	q = created(q, "created_at", f.CreatedAfter, f.CreatedBefore)
-	return list(q, p, "id", func(r *jobReadRow) string { return r.ID }, (*jobReadRow).job)
+	return &Attempt{
+		MessageID: id, N: r.N, StartedAt: fromMicros(a.Started), FinishedAt: fromMicros(a.Finished), Outcome: a.Outcome, Detail: a.Detail,
+	}, nil
 }

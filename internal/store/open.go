@@ -58,7 +58,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 // parseRows has gorm read every row type before goroutines share it: its cache of them is filled without a lock.
 func parseRows(db *gorm.DB) error {
 	rows := []any{&tenantRow{}, &keyRow{}, &profileRow{}, &laneRow{}, &templateRow{}, &templateVersionRow{}, &attachmentRow{},
-		&idempotencyRow{}, &auditRow{}, &readRow{}, &attemptRow{}, &jobReadRow{},
+		&idempotencyRow{}, &auditRow{}, &readRow{}, &attemptRow{}, &jobReadRow{}, &draftRow{},
 		&grantRow{}, &consentRow{}, &gmailClientRow{}, &addOnRow{}, &addOnPeriodRow{}, &identityRow{}}
 	for _, row := range rows {
 		if err := (&gorm.Statement{DB: db}).Parse(row); err != nil {

@@ -20,13 +20,13 @@ type prepared struct {
 // deliverySQLite lists every statement that exec, query and queryRow may be given. They are compiled together before the first
 // transaction: inside one, its connection is the only one there is.
 var deliverySQLite = []string{
-	insertJobSQLite, insertMessageSQLite, insertContentSQLite, insertKeySQLite,
+	insertJobSQLite, insertMessageSQLite, insertContentSQLite, insertKeySQLite, insertDraftSQLite,
 	markSQLite, settleSQLite, keepAttemptSQLite, pickSQLite, claimOneSQLite, insertClaimSQLite, endClaimSQLite,
 	saveRecordSQLite, insertBlob, insertChunk, insertAttachment,
 }
 
 // severalSQLite lists those of them that insertMany may be given.
-var severalSQLite = []string{insertMessageSQLite, insertContentSQLite, insertKeySQLite}
+var severalSQLite = []string{insertMessageSQLite, insertContentSQLite, insertKeySQLite, insertDraftSQLite}
 
 func (s *Store) prepareDelivery(ctx context.Context) error {
 	s.prepared.mu.Lock()

@@ -8,28 +8,29 @@ import (
 )
 
 type profileRow struct {
-	ID             string
-	TenantID       string
-	Version        int64
-	Level          string
-	OwnerRef       string
-	Name           string
-	IsDefault      bool
-	Transport      string
-	MaxConnections int
-	PerMinute      int
-	PerHour        int
-	PerDay         int
-	LimitedUntil   int64
-	LimitedBy      string
-	Settings       string
-	SealedSecrets  []byte
-	Hold, Pause    *string
-	PausedUntil    int64
-	PauseCount     int
-	CreatedAt      int64 `gorm:"autoCreateTime:false"`
-	UpdatedAt      int64 `gorm:"autoUpdateTime:false"`
-	DeletedAt      *int64
+	ID              string
+	TenantID        string
+	Version         int64
+	Level           string
+	OwnerRef        string
+	Name            string
+	IsDefault       bool
+	Transport       string
+	MaxConnections  int
+	PerMinute       int
+	PerHour         int
+	PerDay          int
+	LimitedUntil    int64
+	LimitedBy       string
+	ResendUncertain bool
+	Settings        string
+	SealedSecrets   []byte
+	Hold, Pause     *string
+	PausedUntil     int64
+	PauseCount      int
+	CreatedAt       int64 `gorm:"autoCreateTime:false"`
+	UpdatedAt       int64 `gorm:"autoUpdateTime:false"`
+	DeletedAt       *int64
 }
 
 func (profileRow) TableName() string { return "sender_profiles" }
@@ -105,7 +106,7 @@ func (s *Store) profileRow(p *mail.Profile) (*profileRow, error) {
 	row := &profileRow{
 		ID: p.ID, TenantID: p.TenantID, Version: p.Version, Level: string(p.Level), OwnerRef: p.OwnerRef, Name: p.Name, IsDefault: p.Default,
 		Transport: p.Transport, MaxConnections: p.MaxConnections,
-		PerMinute: p.Limits.PerMinute, PerHour: p.Limits.PerHour, PerDay: p.Limits.PerDay, Settings: string(doc), PausedUntil: micros(p.PausedUntil), PauseCount: p.PauseCount,
+		PerMinute: p.Limits.PerMinute, PerHour: p.Limits.PerHour, PerDay: p.Limits.PerDay, ResendUncertain: p.ResendUncertain, Settings: string(doc), PausedUntil: micros(p.PausedUntil), PauseCount: p.PauseCount,
 		CreatedAt: micros(p.CreatedAt), UpdatedAt: micros(p.UpdatedAt),
 	}
 	if secrets == (profileSecrets{}) {
@@ -131,7 +132,7 @@ func (s *Store) openProfile(r *profileRow) (*mail.Profile, error) {
 		Signatures: settings.Signatures, Attachments: settings.Attachments,
 		Transport: r.Transport, MaxConnections: r.MaxConnections, PausedUntil: fromMicros(r.PausedUntil), PauseCount: r.PauseCount,
 		Limits:       mail.Limits{PerMinute: r.PerMinute, PerHour: r.PerHour, PerDay: r.PerDay},
-		LimitedUntil: fromMicros(r.LimitedUntil), LimitedBy: mail.Limit(r.LimitedBy),
+		LimitedUntil: fromMicros(r.LimitedUntil), LimitedBy: mail.Limit(r.LimitedBy), ResendUncertain: r.ResendUncertain,
 		CreatedAt: fromMicros(r.CreatedAt), UpdatedAt: fromMicros(r.UpdatedAt),
 	}
 	var err error

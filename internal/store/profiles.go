@@ -145,7 +145,8 @@ func (s *Store) UpdateProfile(ctx context.Context, p *mail.Profile, version int6
 	return nil
 }
 
-// needsProfile says that messages still need a profile: queued, deferred and uncertain ones, and those on their way.
+// needsProfile says that messages still need a profile: queued, deferred and uncertain ones, those on their way, and those of a draft
+// or of a job whose gate is closed.
 func (s *Store) needsProfile(tx *gorm.DB, tenantID, id string) (needed bool, err error) {
 	sending := sendingSQLite + ` AND c.tenant_id = @tenant AND m.profile_id = @id`
 	if s.pg != nil {
@@ -153,6 +154,7 @@ func (s *Store) needsProfile(tx *gorm.DB, tenantID, id string) (needed bool, err
 	}
 	err = tx.Raw(`SELECT EXISTS (SELECT 1 FROM messages WHERE profile_id = @id AND waiting IN ('queued', 'deferred'))
 OR EXISTS (SELECT 1 FROM messages WHERE profile_id = @id AND waiting = 'uncertain')
+OR EXISTS (SELECT 1 FROM send_jobs WHERE sender_profile_id = @id AND due_at > 0 AND (state = 'draft' OR gate <> ''))
 OR EXISTS (SELECT 1 `+sending+`)`,
 		sql.Named("id", id), sql.Named("tenant", tenantID)).Scan(&needed).Error
 	return needed, err

@@ -28,12 +28,12 @@ func TestProfileKeepsEveryField(t *testing.T) {
 			ReplyTo: []mail.Address{{Address: "r@x.example"}}, AlwaysCC: []mail.Address{{Address: "cc@x.example"}}, AlwaysBCC: []mail.Address{{Address: "bcc@x.example"}},
 			Signatures:  map[string]mail.Signature{"fr": {Text: "Cordialement", HTML: "<p>Cordialement</p>"}},
 			Attachments: []mail.ProfileAttachment{{AttachmentID: "att_1", Languages: []string{"fr"}}},
-			Transport:   "smtp", MaxConnections: 3, Limits: mail.Limits{PerMinute: 1, PerHour: 2, PerDay: 3},
+			Transport:   "smtp", MaxConnections: 3, Limits: mail.Limits{PerMinute: 1, PerHour: 2, PerDay: 3}, ResendUncertain: true,
 			SMTP: &mail.SMTPSettings{
 				Host: "h", Port: 25, Security: mail.SecurityNone, Auth: mail.AuthPlain, Username: "u", Password: "p", AllowPlaintextLogin: true,
 				HELO: "helo", TLSServerName: "name", CACertificates: "pem", DSN: true, EnvelopeFrom: "bounce@x.example",
 			},
-			Gmail: &mail.GmailSettings{Client: "key-2", Aliases: []string{"me@gmail.example"}, Reconcile: true},
+			Gmail:    &mail.GmailSettings{Client: "key-2", Aliases: []string{"me@gmail.example"}, Reconcile: true},
 			SendGrid: &mail.SendGridSettings{Careful: true, Tracking: true},
 		}
 		for _, v := range []reflect.Value{reflect.ValueOf(*p.SMTP), reflect.ValueOf(*p.Gmail), reflect.ValueOf(*p.SendGrid), reflect.ValueOf(*p)} {

@@ -21,7 +21,8 @@ const (
 	// The profile's version is that of the hand-over when it was last edited before the message was accepted.
 	lost = `SELECT m.id, m.tenant_id, m.claim, m.attempts, m.recipients, c.lease_until,
 	(SELECT p.transport FROM sender_profiles p WHERE p.id = m.profile_id),
-	coalesce((SELECT p.version FROM sender_profiles p WHERE p.id = m.profile_id AND p.updated_at <= m.created_at), 0) `
+	coalesce((SELECT p.version FROM sender_profiles p WHERE p.id = m.profile_id AND p.updated_at <= m.created_at), 0),
+	(SELECT p.resend_uncertain FROM sender_profiles p WHERE p.id = m.profile_id) `
 	lostPostgres = lost + sendingPostgres + ` AND phase = 'committing' OFFSET 0` + overPostgres + ` ORDER BY c.lease_until LIMIT 500`
 	lostSQLite   = lost + deadSQLite + ` AND m.phase = 'committing' ORDER BY c.lease_until LIMIT 500`
 	// Dead claims, counted, of which nothing is sending any more. Nothing becomes sending under an old token again.
@@ -38,8 +39,8 @@ const (
 	overPostgres = `) m WHERE c.lease_until < ` + nowPostgres
 	deadSQLite   = sendingSQLite + ` AND c.lease_until < ` + nowSQLite
 
-	expiredPostgres = `SELECT id, tenant_id, '', attempts, recipients, expires_at, '', 0 FROM messages WHERE waiting = 'deferred' AND expires_at < ` + nowPostgres + ` ORDER BY expires_at LIMIT 500`
-	expiredSQLite   = `SELECT id, tenant_id, '', attempts, recipients, expires_at, '', 0 FROM messages WHERE waiting = 'deferred' AND expires_at < ` + nowSQLite + ` ORDER BY expires_at LIMIT 500`
+	expiredPostgres = `SELECT id, tenant_id, '', attempts, recipients, expires_at, '', 0, false FROM messages WHERE waiting = 'deferred' AND expires_at < ` + nowPostgres + ` ORDER BY expires_at LIMIT 500`
+	expiredSQLite   = `SELECT id, tenant_id, '', attempts, recipients, expires_at, '', 0, false FROM messages WHERE waiting = 'deferred' AND expires_at < ` + nowSQLite + ` ORDER BY expires_at LIMIT 500`
 	// A message that was tried since it was listed has other recipients left, and its attempt may have been sent to some.
 	expireRow = `UPDATE messages SET status = $2, code = $3, recipients = $4, updated_at = $5,
 	sent_at = CASE WHEN $2 = 'sent' THEN $5 ELSE sent_at END WHERE tenant_id = $7 AND id = $1 AND status = 'deferred' AND attempts = $6`
@@ -52,9 +53,10 @@ type Lost struct {
 	Recipients                 []mail.Recipient
 	Since                      time.Time
 	// Of a hand-over that had begun: the profile's transport by now, and the version of the profile that it was made with, 0 when
-	// that is not certain.
-	Transport      string
-	ProfileVersion int64
+	// that is not certain; and whether the profile wants it sent again by itself.
+	Transport       string
+	ProfileVersion  int64
+	ResendUncertain bool
 }
 
 // ReapUnclaimed gives back the messages of dead leases of which nothing was handed over.
@@ -137,7 +139,7 @@ func (s *Store) lost(ctx context.Context, postgres, sqlite string) ([]Lost, erro
 		var l Lost
 		var recipients []byte
 		var since int64
-		if err := rows.Scan(&l.MessageID, &l.TenantID, &l.Token, &l.Attempts, &recipients, &since, &l.Transport, &l.ProfileVersion); err != nil {
+		if err := rows.Scan(&l.MessageID, &l.TenantID, &l.Token, &l.Attempts, &recipients, &since, &l.Transport, &l.ProfileVersion, &l.ResendUncertain); err != nil {
 			return nil, fmt.Errorf("store: reap: %w", err)
 		}
 		if err := json.Unmarshal(recipients, &l.Recipients); err != nil {

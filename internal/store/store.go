@@ -69,10 +69,13 @@ type Tx struct {
 	SQL *sql.Tx
 }
 
-// NewID makes an id such as "msg_01jd…": a prefix and a ULID in lower case, so that ids sort by time of making.
+// NewID makes an id such as "msg_01jd…": a prefix and a ULID in lower case, so that ids sort by time of making, those of one process
+// also within a millisecond: the messages of a job are in the order in which they were asked for.
 func NewID(prefix string) string {
-	return prefix + "_" + strings.ToLower(ulid.MustNew(ulid.Now(), rand.Reader).String())
+	return prefix + "_" + strings.ToLower(ulid.MustNew(ulid.Now(), ids).String())
 }
+
+var ids = &ulid.LockedMonotonicReader{MonotonicReader: ulid.Monotonic(rand.Reader, 0)}
 
 // Now is the time as the database keeps it: UTC, in whole microseconds.
 func Now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }

@@ -19,6 +19,10 @@ type NewJob struct {
 	SendAt                  time.Time // zero: at once
 	CreatedBy               string    // API key id
 	CreatedAt               time.Time
+	// Gated is the job's state where it differs from that of a job that nobody looks after; nil: it does not.
+	Gated *Job
+	// There says that the job is there already: only messages are added to it.
+	There bool
 }
 
 // NewMessage is a composed message as it is accepted.
@@ -31,6 +35,7 @@ type NewMessage struct {
 	Content    *mail.Content
 	Detail     MessageDetail
 	Document   Document
+	Paused     bool // the gate of its job does not let it through
 }
 
 // Submission is a job with its messages and its idempotency record, encoded and ready to be written. Making it is the
@@ -38,6 +43,7 @@ type NewMessage struct {
 type Submission struct {
 	TenantID, ProfileID string
 	Messages            int
+	Queued              int // of them: those that may go
 	Priority            mail.Priority
 	Record              *IdempotencyRecord
 
@@ -49,10 +55,12 @@ type jobRow struct {
 	id, purpose, detail, createdBy string
 	sendAt                         *int64
 	createdAt                      int64
+	there                          bool
+	gated                          []any // arguments of saveJobSQL; nil: there is nothing to save
 }
 
 type messageRow struct {
-	id                          string
+	id, status                  string
 	priority                    int16
 	notBefore, expiresAt        int64
 	recipients, content, detail string
@@ -75,8 +83,13 @@ func NewSubmission(job NewJob, messages []NewMessage, record *IdempotencyRecord)
 	s := &Submission{
 		TenantID: job.TenantID, ProfileID: job.ProfileID, Messages: len(messages), Record: record,
 		Priority: mail.PriorityBatch,
-		job:      jobRow{id: job.ID, purpose: job.Purpose, detail: string(detail), createdBy: job.CreatedBy, createdAt: created},
+		job:      jobRow{id: job.ID, purpose: job.Purpose, detail: string(detail), createdBy: job.CreatedBy, createdAt: created, there: job.There},
 		rows:     make([]messageRow, len(messages)),
+	}
+	if job.Gated != nil {
+		if s.job.gated, err = job.Gated.saved(); err != nil {
+			return nil, err
+		}
 	}
 	if !job.SendAt.IsZero() {
 		at := micros(job.SendAt)
@@ -94,10 +107,15 @@ func NewSubmission(job NewJob, messages []NewMessage, record *IdempotencyRecord)
 			}
 		}
 		*row = messageRow{
-			id: m.ID, priority: int16(m.Priority), notBefore: micros(m.NotBefore), expiresAt: micros(m.ExpiresAt), //nolint:gosec // 0 or 1
+			id: m.ID, status: string(mail.StatusQueued), priority: int16(m.Priority), notBefore: micros(m.NotBefore), expiresAt: micros(m.ExpiresAt), //nolint:gosec // 0 or 1
 			recipients: string(recipients), content: string(content), detail: string(detail),
 			subject: m.Content.Subject, bodyText: m.Content.Text, bodyHTML: m.Content.HTML,
 			createdAt: created, document: m.Document,
+		}
+		if m.Paused {
+			row.status = string(mail.StatusPaused)
+		} else {
+			s.Queued++
 		}
 		if m.Detail.ExternalID != "" {
 			row.externalID = &m.Detail.ExternalID
@@ -146,23 +164,35 @@ func insertSubmissionsPostgres(ctx context.Context, tx pgx.Tx, subs []*Submissio
 	var sendAt []*int64
 	var total []int32
 	var created []int64
+	many := false
 	for _, s := range subs {
-		jobs.add(s.job.id, s.TenantID, s.job.purpose, s.ProfileID, s.job.detail, s.job.createdBy)
-		sendAt, total, created = append(sendAt, s.job.sendAt), append(total, int32(len(s.rows))), append(created, s.job.createdAt) //nolint:gosec // at most 10,000
+		if !s.job.there {
+			jobs.add(s.job.id, s.TenantID, s.job.purpose, s.ProfileID, s.job.detail, s.job.createdBy)
+			sendAt, total, created = append(sendAt, s.job.sendAt), append(total, int32(len(s.rows))), append(created, s.job.createdAt) //nolint:gosec // at most 10,000
+		}
+		many = many || s.Queued < s.Messages // only COPY knows another status than queued
 		for i := range s.rows {
 			rows = append(rows, subRow{s, &s.rows[i]})
 		}
 	}
 	var b pgx.Batch
-	b.Queue(insertJobsPostgres, jobs[0], jobs[1], jobs[2], jobs[3], total, jobs[4], sendAt, jobs[5], created)
+	many = many || len(rows) >= manyRows
+	if len(total) > 0 {
+		b.Queue(insertJobsPostgres, jobs[0], jobs[1], jobs[2], jobs[3], total, jobs[4], sendAt, jobs[5], created)
+	}
+	for _, s := range subs {
+		if s.job.gated != nil {
+			b.Queue(saveJobSQL, s.job.gated...)
+		}
+	}
 	var now int64
-	if len(rows) < manyRows {
+	if !many {
 		queueMessages(&b, rows)
 	} else {
 		b.Queue(`SELECT ` + nowPostgres).QueryRow(func(row pgx.Row) error { return row.Scan(&now) })
 	}
 	err := tx.SendBatch(ctx, &b).Close()
-	if err == nil && len(rows) >= manyRows {
+	if err == nil && many {
 		err = copyMessages(ctx, tx, rows, now)
 	}
 	if err != nil {
@@ -196,7 +226,7 @@ func copyMessages(ctx context.Context, tx pgx.Tx, rows []subRow, now int64) erro
 			if due == 0 {
 				due = now
 			}
-			return []any{r.id, r.sub.TenantID, r.sub.job.id, r.sub.ProfileID, "queued", r.priority, due, r.expiresAt, r.recipients, r.createdAt, r.createdAt}, nil
+			return []any{r.id, r.sub.TenantID, r.sub.job.id, r.sub.ProfileID, r.status, r.priority, due, r.expiresAt, r.recipients, r.createdAt, r.createdAt}, nil
 		}))
 	if err != nil {
 		return err
@@ -231,18 +261,18 @@ func (c columns) add(values ...string) {
 
 const (
 	insertJobSQLite     = `INSERT INTO send_jobs (id, tenant_id, purpose, sender_profile_id, total, detail, send_at, created_by, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
-	insertMessageSQLite = `INSERT INTO messages (id, tenant_id, job_id, profile_id, status, priority, not_before, expires_at, recipients, created_at, updated_at) VALUES (?, ?, ?, ?, 'queued', ?, coalesce(nullif(?, 0), ` + nowSQLite + `), ?, ?, ?, ?)`
+	insertMessageSQLite = `INSERT INTO messages (id, tenant_id, job_id, profile_id, status, priority, not_before, expires_at, recipients, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, coalesce(nullif(?, 0), ` + nowSQLite + `), ?, ?, ?, ?)`
 	insertContentSQLite = `INSERT INTO message_contents (message_id, tenant_id, subject, body_text, body_html, content, detail, external_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`
 )
 
 func (s *Store) insertSubmissionsSQLite(ctx context.Context, tx *Tx, subs []*Submission) error {
 	for _, sub := range subs {
-		if err := s.exec(ctx, tx, insertJobSQLite, sub.job.id, sub.TenantID, sub.job.purpose, sub.ProfileID, len(sub.rows), sub.job.detail, sub.job.sendAt, sub.job.createdBy, sub.job.createdAt); err != nil {
+		if err := s.insertJobSQLite(ctx, tx, sub); err != nil {
 			return fmt.Errorf("store: insert job: %w", err)
 		}
 		_, err := s.insertMany(ctx, tx, insertMessageSQLite, len(sub.rows), func(i int) []any {
 			r := &sub.rows[i]
-			return []any{r.id, sub.TenantID, sub.job.id, sub.ProfileID, r.priority, r.notBefore, r.expiresAt, r.recipients, r.createdAt, r.createdAt}
+			return []any{r.id, sub.TenantID, sub.job.id, sub.ProfileID, r.status, r.priority, r.notBefore, r.expiresAt, r.recipients, r.createdAt, r.createdAt}
 		})
 		if err != nil {
 			return fmt.Errorf("store: insert messages: %w", err)
@@ -256,4 +286,18 @@ func (s *Store) insertSubmissionsSQLite(ctx context.Context, tx *Tx, subs []*Sub
 		}
 	}
 	return nil
+}
+
+func (s *Store) insertJobSQLite(ctx context.Context, tx *Tx, sub *Submission) error {
+	j := &sub.job
+	if !j.there {
+		if err := s.exec(ctx, tx, insertJobSQLite, j.id, sub.TenantID, j.purpose, sub.ProfileID, len(sub.rows), j.detail, j.sendAt, j.createdBy, j.createdAt); err != nil {
+			return err
+		}
+	}
+	if j.gated == nil {
+		return nil
+	}
+	_, err := tx.affect(ctx, "", saveJobSQL, j.gated...)
+	return err
 }

@@ -31,6 +31,7 @@ type Client struct {
 	http     *http.Client
 	retries  int
 	wait     func(ctx context.Context, d time.Duration) error
+	silence  time.Duration // after which a stream of events is taken for broken
 }
 
 // Option changes a Client as it is made.
@@ -51,7 +52,7 @@ func New(base, apiKey string, opts ...Option) (*Client, error) {
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return nil, fmt.Errorf("client: %q is not the URL of a service", base)
 	}
-	c := &Client{base: u, key: apiKey, language: "en", http: http.DefaultClient, retries: 2, wait: sleep}
+	c := &Client{base: u, key: apiKey, language: "en", http: http.DefaultClient, retries: 2, wait: sleep, silence: 3 * heartbeat}
 	for _, o := range opts {
 		o(c)
 	}

@@ -48,6 +48,17 @@ func (c *Client) Raw(ctx context.Context, id string) (io.ReadCloser, error) {
 	return c.open(ctx, "/v1/messages/"+url.PathEscape(id)+"/raw")
 }
 
+// Proof gives the proof of dispatch of a message: a zip whose proof.json is an api.Proof. The caller closes it.
+func (c *Client) Proof(ctx context.Context, id string) (io.ReadCloser, error) {
+	return c.open(ctx, "/v1/messages/"+url.PathEscape(id)+"/proof")
+}
+
+// EraseContent forgets what a message said, once it has come to its end. Its proof stands without the mail itself.
+func (c *Client) EraseContent(ctx context.Context, id string) error {
+	_, err := do[struct{}](ctx, c, call{method: http.MethodDelete, path: "/v1/messages/" + url.PathEscape(id) + "/content"})
+	return err
+}
+
 // RetryMessage queues a failed message again.
 func (c *Client) RetryMessage(ctx context.Context, id string, opts ...CallOption) (api.Message, error) {
 	return c.act(ctx, id, "retry", nil, opts)
@@ -90,6 +101,11 @@ func (c *Client) JobMessages(ctx context.Context, id, status string) iter.Seq2[a
 // CancelJob stops what of a job is not on its way yet.
 func (c *Client) CancelJob(ctx context.Context, id string, opts ...CallOption) (api.CanceledJob, error) {
 	return do[api.CanceledJob](ctx, c, call{method: http.MethodPost, path: "/v1/send-jobs/" + url.PathEscape(id) + "/cancel", opts: opts})
+}
+
+// ResolveJob settles all uncertain messages of a job by a person's word.
+func (c *Client) ResolveJob(ctx context.Context, id string, r api.ResolveRequest, opts ...CallOption) (api.ResolvedJob, error) {
+	return do[api.ResolvedJob](ctx, c, call{method: http.MethodPost, path: "/v1/send-jobs/" + url.PathEscape(id) + "/resolve", body: r, opts: opts})
 }
 
 // FollowJob asks for a job every interval and gives each answer, the last one when it is finished. A job with uncertain,

@@ -35,6 +35,11 @@ func (c *Client) DeleteSenderProfile(ctx context.Context, id string, opts ...Cal
 	return err
 }
 
+// SenderProfileHealth says how a profile is doing: whether it sends, what waits, and what keeps it.
+func (c *Client) SenderProfileHealth(ctx context.Context, id string) (api.ProfileHealth, error) {
+	return do[api.ProfileHealth](ctx, c, call{method: http.MethodGet, path: profilePath(id) + "/health"})
+}
+
 // CheckSenderProfile proves a profile's settings against its server and sends nothing. A profile that does not work is no
 // error: see ProfileCheck.OK.
 func (c *Client) CheckSenderProfile(ctx context.Context, id string) (api.ProfileCheck, error) {

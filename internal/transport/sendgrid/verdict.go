@@ -225,13 +225,13 @@ func noAnswer(x onepost.Exchange) mail.Verdict {
 	v := mail.Verdict{Outcome: temporary, Scope: mail.ScopeMessage, Code: CodeConnectionLost, Step: stepBody}
 	switch {
 	case onepost.IsTimeout(x.Err):
-		v.Code, v.Reply.Text = CodeTimeout, "no answer in time"
+		v.Code, v.Reply.Text = CodeTimeout, mail.LineTimeout
 	case !x.Connected && onepost.IsTLS(x.Err):
 		v.Code, v.Reply.Text = CodeTLSFailed, mail.ReplyText(x.Err.Error())
 	case !x.Connected:
 		v.Code, v.Reply.Text = CodeConnectionFailed, "no connection"
 	default:
-		v.Reply.Text = "the connection broke"
+		v.Reply.Text = mail.LineBroke
 	}
 	switch {
 	case x.Whole:

@@ -221,15 +221,15 @@ func lineFailure(step string, err error) mail.Verdict {
 	}
 	switch {
 	case errors.Is(err, errProtocol):
-		v.Code, v.Reply.Text = CodeProtocolError, "the answer was not SMTP"
+		v.Code, v.Reply.Text = CodeProtocolError, mail.LineGarbled
 	case isTimeout(err):
-		v.Code, v.Reply.Text = CodeTimeout, "no answer in time"
+		v.Code, v.Reply.Text = CodeTimeout, mail.LineTimeout
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		v.Reply.Text = "the server closed the connection"
+		v.Reply.Text = mail.LineClosed
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		v.Reply.Text = "the connection was reset"
+		v.Reply.Text = mail.LineReset
 	default:
-		v.Reply.Text = "the connection broke"
+		v.Reply.Text = mail.LineBroke
 	}
 	if step == stepFinal {
 		v.Code = CodeOutcomeUnknown

@@ -1,6 +1,7 @@
 package transporttest
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
@@ -84,7 +85,7 @@ func (s *SendGrid) send(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var q sendGridRequest
-	words := json.NewDecoder(strings.NewReader(string(body)))
+	words := json.NewDecoder(bytes.NewReader(body))
 	words.DisallowUnknownFields()
 	if err := words.Decode(&q); err != nil {
 		sendGridError(w, http.StatusBadRequest, "", "Bad Request: "+err.Error())
