@@ -96,6 +96,9 @@ type Mail struct {
 	// document with a number is refused (409) when an earlier one of the same company, document type, number and reminder_level
 	// to the same recipient was accepted and neither failed nor was canceled.
 	AllowDuplicate *AllowDuplicate `json:"allow_duplicate,omitempty"`
+	// OverrideSuppression sends it to addresses that are suppressed, too. Without it they get nothing, and when nobody else is left the
+	// message fails (recipient_suppressed). It is written to the audit trail.
+	OverrideSuppression bool `json:"override_suppression,omitempty" example:"false"`
 	// SendAt is when to send it, at most 400 days ahead. Default: at once.
 	SendAt *time.Time `json:"send_at,omitempty" format:"date-time" example:"2026-11-24T07:00:00Z"`
 }
@@ -258,6 +261,20 @@ type MessageRecipient struct {
 	Status string `json:"status" enums:"pending,sent,failed,uncertain" example:"sent"`
 	// Reply is the far end's last word on this recipient.
 	Reply *Reply `json:"reply,omitempty"`
+	// Delivery is what was reported of this recipient after the mail was sent. Absent when nothing was, and in lists.
+	Delivery *RecipientDelivery `json:"delivery,omitempty"`
+}
+
+// RecipientDelivery is what was reported of a mail at one recipient. A report never takes back one that says more: a mail that bounced stays
+// bounced.
+type RecipientDelivery struct {
+	// State is delivered when the recipient's server took the mail, bounced when it came back or was dropped on the way, complained when
+	// the recipient called it spam.
+	State string `json:"state" enums:"delivered,bounced,complained" example:"bounced"`
+	// At is when it happened.
+	At time.Time `json:"at" format:"date-time" example:"2026-11-23T08:00:07Z"`
+	// Evidence is what was said.
+	Evidence string `json:"evidence,omitempty" example:"550 5.1.1 no such user"`
 }
 
 // Attempts are the counted tries to hand one message over, oldest first.

@@ -56,7 +56,8 @@ type NewAPIKey struct {
 type AuditEvent struct {
 	// ID of the event.
 	ID string `json:"id" example:"aud_01kbvf8q3d9x5t2m7n4c6w1e0z"`
-	// Actor is the id of the API key that asked; reconciliation when the service found out by itself what became of a message.
+	// Actor is the id of the API key that asked; reconciliation when the service found out by itself what became of a message, events when
+	// a provider's report said so.
 	Actor string `json:"actor" example:"key_01kbvf8q3dx1e0z9"`
 	// Action that was done.
 	Action string `json:"action" example:"message.resolve"`

@@ -35,19 +35,23 @@ var rules = map[string]rule{
 	"internal/transport":      {ours: []string{"internal/mail"}},
 	"internal/transport/smtp": {ours: []string{"internal/mail", "internal/transport", "internal/transport/dial"}, others: []string{"github.com/wneessen/go-mail/smtp", "golang.org/x/net"}},
 	// onepost is what the drivers of HTTP APIs share: a POST that is made once, and how far it came.
-	"internal/transport/onepost":       {},
-	"internal/transport/sendgrid":      {ours: []string{"internal/mail", "internal/transport", "internal/transport/onepost"}, others: []string{"github.com/sendgrid/sendgrid-go/helpers/mail"}},
-	"internal/transport/gmail":         {ours: []string{"internal/mail", "internal/transport", "internal/transport/onepost"}, others: []string{"google.golang.org/api/gmail/v1", "google.golang.org/api/googleapi", "google.golang.org/api/option"}},
-	"internal/transport/sandbox":       {ours: []string{"internal/mail", "internal/transport"}},
-	"internal/transport/transporttest": {ours: []string{"internal/mail", "internal/transport"}, others: []string{"github.com/emersion/go-smtp", "github.com/emersion/go-sasl"}},
-	"internal/store":                   {ours: []string{"internal/mail"}, others: databases},
-	"internal/store/storetest":         {ours: []string{"internal/mail", "internal/store"}, others: databases},
+	"internal/transport/onepost":  {},
+	"internal/transport/sendgrid": {ours: []string{"internal/mail", "internal/transport", "internal/transport/onepost"}, others: []string{"github.com/sendgrid/sendgrid-go/helpers/mail"}},
+	"internal/transport/gmail":    {ours: []string{"internal/mail", "internal/transport", "internal/transport/onepost"}, others: []string{"google.golang.org/api/gmail/v1", "google.golang.org/api/googleapi", "google.golang.org/api/option"}},
+	// events is the other half of SendGrid: what it reports, as the webhook's handler needs it, without the driver.
+	"internal/transport/sendgrid/events": {ours: []string{"internal/mail"}},
+	"internal/transport/sandbox":         {ours: []string{"internal/mail", "internal/transport"}},
+	"internal/transport/transporttest":   {ours: []string{"internal/mail", "internal/transport"}, others: []string{"github.com/emersion/go-smtp", "github.com/emersion/go-sasl"}},
+	"internal/store":                     {ours: []string{"internal/mail"}, others: databases},
+	"internal/store/storetest":           {ours: []string{"internal/mail", "internal/store"}, others: databases},
 	// consent is the way between a browser, Google and a stored grant; it knows neither HTTP pages nor the engine.
 	"internal/consent": {ours: []string{"internal/mail", "internal/transport", "internal/store"}, others: []string{"golang.org/x/oauth2"}},
 	"internal/outbox":  {ours: []string{"internal/mail", "internal/transport", "internal/store"}, others: slices.Concat(queue, databases)},
 	// senders is the way from a From to the proof at SendGrid that its firm may send from it; the store has whose it is.
 	"internal/senders": {ours: []string{"internal/mail", "internal/transport", "internal/transport/sendgrid", "internal/store"}, others: []string{"golang.org/x/net/publicsuffix"}},
-	"internal/server":  {ours: []string{"api", "internal/senders", "internal/transport/sendgrid", "internal/mail", "internal/transport", "internal/store", "internal/outbox", "internal/consent", "internal/watch", "internal/server/docs", "internal/server/texts"}, others: []string{"github.com/gin-gonic/gin", "github.com/go-playground", "golang.org/x/text", "github.com/prometheus/client_golang"}},
+	// notify tells a tenant's programs and people what happened; it lives beside the engine, so that no receiver is in the way of mail.
+	"internal/notify": {ours: []string{"api", "internal/mail", "internal/store", "internal/outbox", "internal/transport/dial", "internal/server/texts"}},
+	"internal/server": {ours: []string{"api", "internal/senders", "internal/transport/sendgrid", "internal/mail", "internal/transport", "internal/store", "internal/outbox", "internal/consent", "internal/notify", "internal/watch", "internal/transport/sendgrid/events", "internal/server/docs", "internal/server/texts"}, others: []string{"github.com/gin-gonic/gin", "github.com/go-playground", "golang.org/x/text", "github.com/prometheus/client_golang"}},
 	// watch is how any number of callers follow a send job at the price of one; it knows neither jobs nor HTTP.
 	"internal/watch":            {},
 	"internal/server/texts":     {ours: []string{"internal/mail"}, others: []string{"golang.org/x/text"}},

@@ -17,39 +17,42 @@ import (
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/transport/dial"
 	"github.com/winprest/facteur/internal/transport/sendgrid"
+	"github.com/winprest/facteur/internal/transport/sendgrid/events"
 )
 
 // config is everything that the environment says, and the only place where it is read. The zero environment works: SQLite
 // beside the process, on loopback. A field of type mail.Secret may also come from a file named by NAME_FILE, as container
 // and systemd secrets do.
 type config struct {
-	Env           string        `env:"FACTEUR_ENV" envDefault:"development" doc:"production refuses to start without a keyset"`
-	DatabaseURL   mail.Secret   `env:"FACTEUR_DATABASE_URL" envDefault:"facteur.db" doc:"a path for SQLite, or postgres://user:password@host/name"`
-	Keyset        mail.Secret   `env:"FACTEUR_KEYSET" doc:"Tink AEAD keyset (JSON) that seals stored credentials; SQLite makes one beside its file"`
-	Listen        string        `env:"FACTEUR_LISTEN" envDefault:"127.0.0.1:8025" doc:"address and port of the HTTP API"`
-	HELO          string        `env:"FACTEUR_HELO" doc:"name given to SMTP servers; default: the host's name"`
-	AllowNetworks networks      `env:"FACTEUR_ALLOW_NETWORKS" doc:"networks besides the public ones that profiles may connect to: private, loopback, or ranges such as 10.0.0.0/8"`
-	Workers       int           `env:"FACTEUR_WORKERS" envDefault:"64" doc:"connections to mail servers that this process works at once"`
-	MaxWait       time.Duration `env:"FACTEUR_MAX_WAIT" envDefault:"48h" doc:"how long a mail may stay deferred before it fails"`
-	Unreleased    time.Duration `env:"FACTEUR_UNRELEASED" envDefault:"720h" doc:"how long a send job that nobody releases is kept after its last change"`
-	Lease         time.Duration `env:"FACTEUR_LEASE" envDefault:"60s" doc:"how long the mail of a process that died stays with it before another takes it over"`
-	MaxAttachment int64         `env:"FACTEUR_MAX_ATTACHMENT" envDefault:"26214400" doc:"largest uploaded file, in bytes"`
-	MaxSendBody   int64         `env:"FACTEUR_MAX_SEND_BODY" envDefault:"25165824" doc:"largest JSON body of a message or a send job, in bytes"`
-	MaxBuffered   int64         `env:"FACTEUR_MAX_BUFFERED" envDefault:"268435456" doc:"most bytes of JSON bodies held at once; above it requests get 429"`
-	GoogleClients mail.Secret   `env:"FACTEUR_GOOGLE_CLIENTS" doc:"OAuth clients that profiles are connected to Gmail with, as JSON: see the README on Gmail"`
-	PublicURL     string        `env:"FACTEUR_PUBLIC_URL" doc:"where browsers reach this service, such as https://mail.example.com: Google sends them back there; default on loopback: where it listens"`
-	ReturnURLs    []string      `env:"FACTEUR_RETURN_URLS" doc:"addresses, with all below them, that a person may be sent back to after a consent, separated by commas"`
-	GoogleURL     string        `env:"FACTEUR_GOOGLE_URL" doc:"a stand-in for all of Google, for tests"`
-	SendGridKeys  mail.Secret   `env:"FACTEUR_SENDGRID_KEYS" doc:"the API key of the service's SendGrid account, or several as JSON: see the README on SendGrid; without one there is no transport sendgrid"`
-	MaxWatchers   int           `env:"FACTEUR_MAX_WATCHERS" envDefault:"1000" doc:"calls of one tenant that may wait for news of its send jobs at once, in this process; above it requests get 429"`
-	URL           string        `env:"FACTEUR_URL" envDefault:"http://127.0.0.1:8025" doc:"the service that facteur send-job asks"`
-	Key           mail.Secret   `env:"FACTEUR_KEY" doc:"the API key that facteur send-job asks with"`
-	LogLevel      slog.Level    `env:"FACTEUR_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
-	LogFormat     string        `env:"FACTEUR_LOG_FORMAT" envDefault:"text" doc:"text or json"`
-	StopTimeout   time.Duration `env:"FACTEUR_STOP_TIMEOUT" envDefault:"30s" doc:"how long a stop waits for hand-overs in flight"`
+	Env                 string        `env:"FACTEUR_ENV" envDefault:"development" doc:"production refuses to start without a keyset"`
+	DatabaseURL         mail.Secret   `env:"FACTEUR_DATABASE_URL" envDefault:"facteur.db" doc:"a path for SQLite, or postgres://user:password@host/name"`
+	Keyset              mail.Secret   `env:"FACTEUR_KEYSET" doc:"Tink AEAD keyset (JSON) that seals stored credentials; SQLite makes one beside its file"`
+	Listen              string        `env:"FACTEUR_LISTEN" envDefault:"127.0.0.1:8025" doc:"address and port of the HTTP API"`
+	HELO                string        `env:"FACTEUR_HELO" doc:"name given to SMTP servers; default: the host's name"`
+	AllowNetworks       networks      `env:"FACTEUR_ALLOW_NETWORKS" doc:"networks besides the public ones that profiles may connect to: private, loopback, or ranges such as 10.0.0.0/8"`
+	Workers             int           `env:"FACTEUR_WORKERS" envDefault:"64" doc:"connections to mail servers that this process works at once"`
+	MaxWait             time.Duration `env:"FACTEUR_MAX_WAIT" envDefault:"48h" doc:"how long a mail may stay deferred before it fails"`
+	Unreleased          time.Duration `env:"FACTEUR_UNRELEASED" envDefault:"720h" doc:"how long a send job that nobody releases is kept after its last change"`
+	Lease               time.Duration `env:"FACTEUR_LEASE" envDefault:"60s" doc:"how long the mail of a process that died stays with it before another takes it over"`
+	MaxAttachment       int64         `env:"FACTEUR_MAX_ATTACHMENT" envDefault:"26214400" doc:"largest uploaded file, in bytes"`
+	MaxSendBody         int64         `env:"FACTEUR_MAX_SEND_BODY" envDefault:"25165824" doc:"largest JSON body of a message or a send job, in bytes"`
+	MaxBuffered         int64         `env:"FACTEUR_MAX_BUFFERED" envDefault:"268435456" doc:"most bytes of JSON bodies held at once; above it requests get 429"`
+	GoogleClients       mail.Secret   `env:"FACTEUR_GOOGLE_CLIENTS" doc:"OAuth clients that profiles are connected to Gmail with, as JSON: see the README on Gmail"`
+	PublicURL           string        `env:"FACTEUR_PUBLIC_URL" doc:"where browsers reach this service, such as https://mail.example.com: Google sends them back there; default on loopback: where it listens"`
+	ReturnURLs          []string      `env:"FACTEUR_RETURN_URLS" doc:"addresses, with all below them, that a person may be sent back to after a consent, separated by commas"`
+	GoogleURL           string        `env:"FACTEUR_GOOGLE_URL" doc:"a stand-in for all of Google, for tests"`
+	SendGridKeys        mail.Secret   `env:"FACTEUR_SENDGRID_KEYS" doc:"the API key of the service's SendGrid account, or several as JSON: see the README on SendGrid; without one there is no transport sendgrid"`
+	SendGridWebhookKeys mail.Secret   `env:"FACTEUR_SENDGRID_WEBHOOK_KEYS" doc:"public keys of SendGrid's signed event webhooks, as name=key separated by commas; without one /webhooks/sendgrid takes nothing"`
+	MaxWatchers         int           `env:"FACTEUR_MAX_WATCHERS" envDefault:"1000" doc:"calls of one tenant that may wait for news of its send jobs at once, in this process; above it requests get 429"`
+	URL                 string        `env:"FACTEUR_URL" envDefault:"http://127.0.0.1:8025" doc:"the service that facteur send-job asks"`
+	Key                 mail.Secret   `env:"FACTEUR_KEY" doc:"the API key that facteur send-job asks with"`
+	LogLevel            slog.Level    `env:"FACTEUR_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
+	LogFormat           string        `env:"FACTEUR_LOG_FORMAT" envDefault:"text" doc:"text or json"`
+	StopTimeout         time.Duration `env:"FACTEUR_STOP_TIMEOUT" envDefault:"30s" doc:"how long a stop waits for hand-overs in flight"`
 
-	googleClients []consent.Client // of GoogleClients
-	sendGrid      sendgrid.Config  // of SendGridKeys
+	googleClients       []consent.Client // of GoogleClients
+	sendGrid            sendgrid.Config  // of SendGridKeys
+	sendGridWebhookKeys events.Keys      // of SendGridWebhookKeys
 
 	keysetFile string // where Keyset came from, when it was a file
 }
@@ -118,6 +121,10 @@ func readConfig(environ []string) (config, error) {
 		errs = append(errs, c.checkGoogle()...)
 		if err := c.checkSendGrid(); err != nil {
 			errs = append(errs, fmt.Errorf("FACTEUR_SENDGRID_KEYS: %w", err))
+		}
+		var err error
+		if c.sendGridWebhookKeys, err = events.ParseKeys(string(c.SendGridWebhookKeys)); err != nil {
+			errs = append(errs, fmt.Errorf("FACTEUR_SENDGRID_WEBHOOK_KEYS: %w", err))
 		}
 	}
 	if c.Env != development && c.Env != production {
@@ -225,7 +232,7 @@ func (c config) writeTable(w io.Writer) {
 		if f.name == "FACTEUR_DATABASE_URL" && !c.postgres() {
 			value = string(c.DatabaseURL)
 		}
-		fmt.Fprintf(w, "%-23s %-16s %s\n", f.name, value, f.doc)
+		fmt.Fprintf(w, "%-29s %-16s %s\n", f.name, value, f.doc)
 	}
 }
 

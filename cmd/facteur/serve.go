@@ -10,10 +10,12 @@ import (
 	"time"
 
 	"github.com/winprest/facteur/internal/consent"
+	"github.com/winprest/facteur/internal/notify"
 	"github.com/winprest/facteur/internal/outbox"
 	"github.com/winprest/facteur/internal/senders"
 	"github.com/winprest/facteur/internal/server"
 	"github.com/winprest/facteur/internal/store"
+	"github.com/winprest/facteur/internal/transport/dial"
 	"github.com/winprest/facteur/internal/transport/sendgrid"
 )
 
@@ -60,6 +62,7 @@ type service struct {
 	stopChecks  func() // nil: grants are not checked
 	senders     *senders.Service
 	stopSenders func() // nil: senders are not verified
+	notify      *notify.Engine
 	listener    net.Listener
 	api         *server.Server
 	http        *http.Server
@@ -107,6 +110,8 @@ func (a *app) start(o options) (_ *service, err error) {
 			return nil, err
 		}
 		s.checkGrants()
+		s.notify = notify.New(notify.Config{Store: s.store, Outbox: s.outbox, Policy: dial.Policy{Allow: a.config.AllowNetworks}, Logger: s.log})
+		s.notify.Start()
 	}
 	bySendGrid, _ := transports[sendgrid.Name].(*sendgrid.Transport)
 	s.senders = senders.New(senders.Config{Store: s.store, SendGrid: bySendGrid, Logger: s.log, Wake: s.outbox.Wake})
@@ -116,6 +121,8 @@ func (a *app) start(o options) (_ *service, err error) {
 	if o.listen != "" {
 		s.api = server.New(server.Config{
 			Store: s.store, Outbox: s.outbox, Transports: transports, Consent: s.consent, Senders: s.senders, Logger: s.log, Production: a.config.Env == production,
+			PlainWebhooks: len(a.config.AllowNetworks) > 0,
+			SendGridKeys:  a.config.sendGridWebhookKeys,
 			Limits: server.Limits{
 				SendBody: a.config.MaxSendBody, Attachment: a.config.MaxAttachment, Buffered: a.config.MaxBuffered, Watchers: a.config.MaxWatchers,
 			},
@@ -226,6 +233,9 @@ func (s *service) stop() error {
 	}
 	if s.stopSenders != nil {
 		s.stopSenders()
+	}
+	if s.notify != nil {
+		s.notify.Stop(ctx)
 	}
 	if s.outbox != nil {
 		errs = append(errs, s.outbox.Stop(ctx))

@@ -50,7 +50,7 @@ func main() {
 		exit(runBareHandler(os.Args[2]))
 	}
 	db := flag.String("db", "both", "postgres, sqlite or both")
-	only := flag.String("only", "", "comma-separated: small, pdf, far, accept, idle, backlog, watchers, gmail, sendgrid; empty: all")
+	only := flag.String("only", "", "comma-separated: small, pdf, far, accept, idle, backlog, watchers, draft, gmail, sendgrid, events; empty: all")
 	bin := flag.String("bin", "", "a facteur binary; empty: built from this source")
 	flag.Parse()
 	exit(run(*db, *only, *bin))
@@ -68,12 +68,15 @@ func exit(err error) {
 type bench struct {
 	name             string
 	run              func(ctx context.Context, b *bed) error
-	google, sendgrid bool // the service needs one
+	google, sendgrid bool            // the service needs one
+	env              func() []string // of the service; nil: nothing more
 }
 
 var benches = []bench{
 	{name: "small", run: small}, {name: "pdf", run: pdf}, {name: "far", run: far}, {name: "accept", run: accept}, {name: "idle", run: idle},
-	{name: "backlog", run: backlog}, {name: "watchers", run: watchers}, {name: "gmail", run: byGmail, google: true}, {name: "sendgrid", run: bySendGrid, sendgrid: true},
+	{name: "backlog", run: backlog}, {name: "watchers", run: watchers}, {name: "draft", run: draft}, {name: "gmail", run: byGmail, google: true},
+	{name: "sendgrid", run: bySendGrid, sendgrid: true},
+	{name: "events", run: takeEvents, env: eventsEnv},
 }
 
 // bed is what a measurement works with: a fresh database and a fresh service.
@@ -167,6 +170,9 @@ func one(ctx context.Context, bm bench, database, bin, dir string) error {
 		}
 		defer b.sendgrid.stop()
 		env = []string{fmt.Sprintf(`FACTEUR_SENDGRID_KEYS=[{"name":"bench","key":%q,"url":"http://%s"}]`, transporttest.SendGridTestKey, b.sendgrid.addr)}
+	}
+	if bm.env != nil {
+		env = append(env, bm.env()...)
 	}
 	if b.service, err = startService(ctx, bin, dir, b.url, env); err != nil {
 		return err

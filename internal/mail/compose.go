@@ -121,7 +121,7 @@ func (c *Composer) Compose(d *Draft, date time.Time) (*Content, []Recipient, Pro
 	content := &Content{
 		Format: formatOne, MessageIDHeader: c.messageID(d.MessageID), Date: date.UTC().Truncate(time.Second),
 		From: c.profile.From, ReplyTo: d.ReplyTo, InReplyTo: d.InReplyTo, References: d.References,
-		Headers: d.Headers, Automatic: d.Automatic, Attachments: d.Attachments,
+		Headers: d.Headers, Automatic: d.Automatic, OverrideSuppression: d.OverrideSuppression, Attachments: d.Attachments,
 	}
 	if len(d.ReplyTo) == 0 {
 		content.ReplyTo = c.profile.ReplyTo

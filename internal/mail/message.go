@@ -25,6 +25,8 @@ type Draft struct {
 	Headers     []Header
 	InReplyTo   string   // Message-ID header value with angle brackets, or ""
 	References  []string // likewise, oldest first, InReplyTo last
+	// OverrideSuppression sends it to addresses that are suppressed, too.
+	OverrideSuppression bool
 	// Automatic marks a mail that no person released one by one: it gets "Auto-Submitted: auto-generated" (RFC 3834).
 	Automatic bool
 }
@@ -88,6 +90,8 @@ type Content struct {
 	Headers         []Header  `json:"headers,omitempty"`
 	Automatic       bool      `json:"automatic,omitempty"`
 	Language        string    `json:"language"`
+	// OverrideSuppression is as in Draft.
+	OverrideSuppression bool `json:"override_suppression,omitempty"`
 
 	Attachments []Attachment `json:"attachments,omitempty"`
 

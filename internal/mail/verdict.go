@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -89,6 +90,20 @@ func ReplyText(s string) string {
 		b.WriteRune(r)
 	}
 	return b.String()
+}
+
+// String is the reply as a server's log has it: "550 5.1.1 no such user".
+func (r Reply) String() string {
+	var parts []string
+	if r.Code != 0 {
+		parts = append(parts, strconv.Itoa(r.Code))
+	}
+	for _, p := range []string{r.Enhanced, r.Text} {
+		if p != "" {
+			parts = append(parts, p)
+		}
+	}
+	return strings.Join(parts, " ")
 }
 
 // IsZero says that the far end said nothing.

@@ -41,9 +41,13 @@ func (r *laneRun) spend(claim string, handed int) bool {
 // release gives a claimed message back as it was.
 func (r *laneRun) release(c *store.Claimed) {
 	now := time.Now()
+	recipients := c.Recipients
+	if before, ok := r.unsuppressed[c.ID]; ok {
+		recipients = before
+	}
 	r.journal.settle(store.Settled{
 		MessageID: c.ID, TenantID: c.TenantID, Token: c.Token, Started: now, Ended: now,
-		Settlement: mail.Settlement{Status: mail.Waiting(c.Attempts), Recipients: c.Recipients},
+		Settlement: mail.Settlement{Status: mail.Waiting(c.Attempts), Recipients: recipients},
 		Outcome:    mail.OutcomeTemporary,
 	})
 }

@@ -32,7 +32,7 @@ func (c *composition) compose(ids []string, items []Item, receipt []ReceiptMessa
 			composers[item.Template] = composer
 		}
 		item.Draft.MessageID = ids[i]
-		item.Draft.Automatic = c.purpose == PurposeBatch
+		item.Draft.Automatic = item.Draft.Automatic || c.purpose == PurposeBatch
 		content, recipients, ps := composer.Compose(item.Draft, c.now)
 		if len(ps) > 0 {
 			problems.Under("/"+strconv.Itoa(i), ps)

@@ -58,6 +58,7 @@ func (r *laneRun) send(ctx context.Context, c, following *store.Claimed) (handed
 	o := store.Settled{
 		MessageID: c.ID, TenantID: c.TenantID, Token: c.Token, Attempts: c.Attempts, Settlement: s,
 		Attempt: attemptDetail(v, next), Outcome: v.Outcome, Started: started, Ended: ended,
+		Gone: v.NoSuchMailboxes(),
 	}
 	o.Attempt.Transport = r.profile.Transport
 	if marked { // the far end may have seen it

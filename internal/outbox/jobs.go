@@ -62,8 +62,13 @@ type jobChange struct {
 // changeJob locks a job, lets change do what a person wants (or nothing), and takes the step that follows from it. It is the one place
 // where a job's state, its gate and, by the gate, the messages' right to go are moved. It gives the job as it is then.
 func (o *Outbox) changeJob(ctx context.Context, tenantID, jobID string, change func(*jobChange) error) (*store.Job, error) {
+	leave, err := o.jobs.take(ctx, store.JobID{TenantID: tenantID, ID: jobID})
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	var c *jobChange
-	err := o.store.Write(ctx, func(ctx context.Context, tx *store.Tx) error {
+	err = o.store.Write(ctx, func(ctx context.Context, tx *store.Tx) error {
 		job, err := o.store.LockJob(ctx, tx, tenantID, jobID)
 		if err != nil {
 			return err

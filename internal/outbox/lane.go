@@ -41,12 +41,14 @@ type laneRun struct {
 	session transport.Session
 	parents map[string]string // of the claim: by the id of the mail answered, what proved that it was sent
 	ahead   ahead
-	breaker *breaker
-	opened  uint64 // times that the breaker had opened before the claim
-	claim   int
-	size    int64 // of the mail that is being handed over
-	limited bool  // the profile has limits, so that claims are counted
-	blocked bool  // the profile was held or paused in this turn, or allows fewer lanes by now
+	// Recipients of the claim's messages as they were before the suppressed ones were taken out.
+	unsuppressed map[string][]mail.Recipient
+	breaker      *breaker
+	opened       uint64 // times that the breaker had opened before the claim
+	claim        int
+	size         int64 // of the mail that is being handed over
+	limited      bool  // the profile has limits, so that claims are counted
+	blocked      bool  // the profile was held or paused in this turn, or allows fewer lanes by now
 }
 
 // workLane is what a wake-up does.
@@ -186,6 +188,14 @@ func (r *laneRun) sendClaim(ctx context.Context, claimed []store.Claimed) (hande
 	if err := r.findParents(ctx, claimed); err != nil {
 		r.releaseAll(claimed)
 		return 0, err
+	}
+	rest, err := r.suppress(ctx, claimed)
+	if err != nil {
+		r.releaseAll(claimed)
+		return 0, err
+	}
+	if claimed = rest; len(claimed) == 0 {
+		return 0, nil
 	}
 	began := time.Now()
 	for i := range claimed {

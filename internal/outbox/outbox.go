@@ -99,6 +99,7 @@ type Outbox struct {
 	journal  *journal
 	kicks    kicks
 	tender   tender
+	jobs     jobLocks
 	releases chan struct{} // has an element for each release under way, and no more room than there may be
 	breakers breakers
 

@@ -72,6 +72,9 @@ func (o *Outbox) Sweep(ctx context.Context) error {
 	if err := o.store.ForgetClaims(ctx); err != nil {
 		return err
 	}
+	if err := o.settleEarly(ctx); err != nil {
+		return err
+	}
 	expired, err := o.store.Expired(ctx)
 	if err != nil {
 		return err

@@ -177,6 +177,9 @@ func (r *releasing) page(page []store.DraftMessage) error {
 	if err := r.o.store.InsertSubmissions(r.ctx, r.tx, subs); err != nil {
 		return err
 	}
+	if err := r.o.store.AuditOverrides(r.ctx, r.tx, subs); err != nil {
+		return err
+	}
 	err = r.o.store.ClaimDocuments(r.ctx, r.tx, subs)
 	var duplicates *store.DuplicateError
 	if errors.As(err, &duplicates) {

@@ -243,6 +243,9 @@ func (o *Outbox) writeGroup(group []*pending) (conflicts map[int]bool, err error
 		if err := o.store.ClaimDocuments(ctx, tx, subs); err != nil {
 			return err
 		}
+		if err := o.store.AuditOverrides(ctx, tx, subs); err != nil {
+			return err
+		}
 		wakes, err := o.store.RingLanes(ctx, tx, ringsFor(subs))
 		if err != nil {
 			return err

@@ -118,7 +118,7 @@ func (s *Server) putTenantAddOn(c *gin.Context) error {
 	if c.Param("name") != store.AddOnSendGrid {
 		return store.ErrNotFound
 	}
-	a := &store.AddOn{Name: store.AddOnSendGrid, From: timeOf(req.From), Until: timeOf(req.Until), Key: req.Key, Subuser: req.Subuser}
+	a := &store.AddOn{Name: store.AddOnSendGrid, From: timeFrom(req.From), Until: timeFrom(req.Until), Key: req.Key, Subuser: req.Subuser}
 	begins := a.From
 	if begins.IsZero() {
 		begins = time.Now()
@@ -166,7 +166,7 @@ func (s *Server) wake(c *gin.Context, profiles []string) {
 	}
 }
 
-func timeOf(t *time.Time) time.Time {
+func timeFrom(t *time.Time) time.Time {
 	if t == nil {
 		return time.Time{}
 	}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/winprest/facteur/internal/server/docs"
 	"github.com/winprest/facteur/internal/server/texts"
+	"github.com/winprest/facteur/internal/store"
 	"github.com/winprest/facteur/internal/transport/transporttest"
 )
 
@@ -32,6 +34,9 @@ func TestContract(t *testing.T) {
 	w.messagesAtRest()
 	w.jobs()
 	w.messagesOnTheirWay()
+	w.webhooks()
+	w.suppressions()
+	w.events()
 	w.refusals()
 	for _, missing := range w.contract.Unseen() {
 		t.Errorf("%s is documented and was never answered", missing)
@@ -110,6 +115,7 @@ func (w *contractWorld) tenants() {
 		a := w.do(201, contractCall{key: w.operator, method: "POST", path: keys, body: object{"name": "key", "scopes": scopes}})
 		return a.text(w, "id"), a.text(w, "key")
 	}
+	w.tenantID = tenant
 	_, w.full = key("send", "read", "manage")
 	_, w.readOnly = key("read")
 	spare, _ := key("read")
@@ -472,6 +478,145 @@ func (w *contractWorld) messagesOnTheirWay() {
 	w.post(200, "/v1/messages/"+w.ids["unsure"]+"/resolve", object{"as": "sent", "note": "The client has it."})
 	w.get("/v1/send-jobs")
 	w.get("/v1/audit-events")
+}
+
+func (w *contractWorld) webhooks() {
+	const all = "/v1/webhook-endpoints"
+	made := w.post(201, all, object{"url": "https://app.zoe.example/hook", "description": "Invoicing", "events": []string{"message.failed"}, "language": "fr"})
+	secret := made.text(w, "secret")
+	one := all + "/" + made.text(w, "id")
+	w.refuse(422, "webhook_url_insecure", contractCall{key: w.full, method: "POST", path: all, body: object{"url": "http://app.zoe.example/hook"}})
+	w.refuse(422, "webhook_url_invalid", contractCall{key: w.full, method: "POST", path: all, body: object{"url": "https://user:pw@app.zoe.example/"}})
+	w.refuse(422, "value_unknown", contractCall{key: w.full, method: "POST", path: all, body: object{"url": "https://app.zoe.example/", "events": []string{"message.eaten"}}})
+	rotated := w.post(200, one+"/rotate-secret", nil).text(w, "secret")
+	if secret == rotated || !strings.HasPrefix(secret, "whsec_") || !strings.HasPrefix(rotated, "whsec_") {
+		w.Errorf("secrets %q and %q", secret, rotated)
+	}
+	delivery := w.post(202, one+"/test", nil).text(w, "id")
+	never := []contractAnswer{w.get(all), w.get(one), w.get(one + "/deliveries?status=pending&limit=1")}
+	never = append(never, w.do(202, contractCall{key: w.full, method: "POST", path: one + "/deliveries/" + delivery + "/replay"}))
+	w.post(202, one+"/replay-failed", object{"since": "2026-01-01T00:00:00Z"})
+	never = append(never, w.do(200, contractCall{key: w.full, method: "PATCH", path: one, body: object{"enabled": false, "events": nil, "language": nil, "description": nil}}))
+	for _, a := range never {
+		if bytes.Contains(a.body, []byte("whsec_")) || bytes.Contains(a.body, []byte(secret[6:])) || bytes.Contains(a.body, []byte(rotated[6:])) {
+			w.Errorf("a secret is shown again: %s", a.body)
+		}
+	}
+	w.refuse(409, "webhook_endpoint_disabled", contractCall{key: w.full, method: "POST", path: one + "/test"})
+	w.refuse(409, "webhook_endpoint_disabled", contractCall{key: w.full, method: "POST", path: one + "/deliveries/" + delivery + "/replay"})
+	w.refuse(422, "field_required", contractCall{key: w.full, method: "PATCH", path: one, body: object{"url": nil}})
+	w.do(204, contractCall{key: w.full, method: "DELETE", path: one})
+	w.refuse(404, "not_found", contractCall{key: w.full, method: "GET", path: one + "/deliveries"})
+	for range 20 {
+		w.post(201, all, object{"url": "https://app.zoe.example/hook"})
+	}
+	w.refuse(409, "webhook_endpoints_too_many", contractCall{key: w.full, method: "POST", path: all, body: object{"url": "https://app.zoe.example/hook"}})
+
+	const notices = "/v1/notice-settings"
+	w.refuse(404, "not_found", contractCall{key: w.full, method: "GET", path: notices})
+	settings := object{"addresses": []string{"compta@zoe.example"}, "language": "nl", "sender_profile_id": w.user, "kinds": []string{"sender_profile"}}
+	w.do(200, contractCall{key: w.full, method: "PUT", path: notices, body: settings})
+	w.get(notices)
+	bad := maps.Clone(settings)
+	bad["addresses"], bad["sender_profile_id"] = []string{"compta"}, "prf_01kbvf8q3d9x5t2m7n4c6w1e0z"
+	w.refuse(422, "sender_profile_not_found", contractCall{key: w.full, method: "PUT", path: notices, body: bad})
+	w.refuse(422, "address_invalid", contractCall{key: w.full, method: "PUT", path: notices, body: bad})
+	w.do(204, contractCall{key: w.full, method: "DELETE", path: notices})
+}
+
+// suppressions begin with the one that a refused recipient has brought.
+func (w *contractWorld) suppressions() {
+	const path = "/v1/suppressions"
+	w.until("/v1/messages/"+w.ids["refused"], "failed") // from the retry before
+	w.post(200, "/v1/messages/"+w.ids["refused"]+"/retry", nil)
+	w.until("/v1/messages/"+w.ids["refused"], "failed")
+	if p := w.get("/v1/messages/" + w.ids["refused"]); !bytes.Contains(p.body, []byte(`"recipient_suppressed"`)) {
+		w.Errorf("the second time: %s", p.body)
+	}
+	var found struct{ Items []struct{ ID, Reason string } }
+	w.get(path+"?address=REFUSED@zoe.example&reason=bounce").into(w, &found)
+	if len(found.Items) != 1 {
+		w.Fatalf("suppressions: %+v", found)
+	}
+	w.do(204, contractCall{key: w.full, method: "DELETE", path: path + "/" + found.Items[0].ID})
+	w.refuse(404, "not_found", contractCall{key: w.full, method: "DELETE", path: path + "/" + found.Items[0].ID})
+	made := contractCall{
+		key: w.full, method: "POST", path: path, header: http.Header{"Idempotency-Key": {"s1"}},
+		body: object{"address": "Good@zoe.example", "note": "asked by phone"},
+	}
+	first := w.do(201, made)
+	if again := w.do(201, made); again.header.Get("Idempotent-Replayed") != "true" || !bytes.Equal(again.body, first.body) {
+		w.Errorf("the repeated suppression: %v %s", again.header, again.body)
+	}
+	w.refuse(409, "already_suppressed", contractCall{key: w.full, method: "POST", path: path, body: object{"address": "good@zoe.example", "reason": "bounce"}})
+	w.refuse(422, "address_invalid", contractCall{key: w.full, method: "POST", path: path, body: object{"address": "good"}})
+	w.get(path + "?limit=1")
+	again := w.invoice("good")
+	again["user_ref"], again["allow_duplicate"] = "jdupont", object{"reason": "a trial"}
+	w.until("/v1/messages/"+w.post(202, "/v1/messages", again).text(w, "id"), "failed")
+	again["override_suppression"] = true
+	w.until("/v1/messages/"+w.post(202, "/v1/messages", again).text(w, "id"), "sent")
+	if trail := w.get("/v1/audit-events"); !bytes.Contains(trail.body, []byte("message.override_suppression")) {
+		w.Errorf("no trace of the override: %s", trail.body)
+	}
+}
+
+// events are SendGrid's, about a mail that was sent with its transport.
+func (w *contractWorld) events() {
+	profile := w.post(201, "/v1/sender-profiles", object{
+		"level": "user", "owner_ref": "events", "transport": "sandbox", "from": object{"address": "invoices@zoe.example"},
+	}).text(w, "id")
+	id := w.post(202, "/v1/messages", object{
+		"sender_profile_id": profile, "to": []any{object{"address": "events@zoe.example"}}, "subject": "Hello", "text": "Hello",
+	}).text(w, "id")
+	w.until("/v1/messages/"+id, "sent")
+	// The driver is not part of this test: its profile becomes one of SendGrid's.
+	if err := w.store.Write(w.Context(), func(ctx context.Context, tx *store.Tx) error {
+		_, err := tx.SQL.ExecContext(ctx, "UPDATE sender_profiles SET transport = 'sendgrid' WHERE id = ?", profile)
+		return err
+	}); err != nil {
+		w.Fatal(err)
+	}
+	m, err := w.store.Message(w.Context(), w.tenantID, id)
+	if err != nil {
+		w.Fatal(err)
+	}
+	sent := transporttest.SendGridMail{ID: "abc", CustomArgs: map[string]string{"facteur_tenant": m.TenantID, "facteur_message": id}}
+	body := transporttest.EventBody(
+		w.sendgrid.Event(sent, "events@zoe.example", "processed", nil), w.sendgrid.Event(sent, "events@zoe.example", "bounce", nil),
+		w.sendgrid.Event(sent, "stranger@zoe.example", "bounce", nil),
+	)
+	call := func(body []byte, at time.Time) contractCall {
+		signature, timestamp := w.sendgrid.SignEvents(body, at)
+		return contractCall{method: "POST", path: "/webhooks/sendgrid", body: body, header: http.Header{
+			"X-Twilio-Email-Event-Webhook-Signature": {signature}, "X-Twilio-Email-Event-Webhook-Timestamp": {timestamp},
+		}}
+	}
+	good := call(body, time.Now())
+	forged := good
+	forged.body = bytes.Replace(body, []byte("events@zoe.example"), []byte("evonts@zoe.example"), 1)
+	w.refuse(401, "webhook_signature_invalid", forged)
+	w.refuse(401, "webhook_signature_invalid", contractCall{method: "POST", path: "/webhooks/sendgrid", body: body})
+	w.refuse(401, "webhook_signature_stale", call(body, time.Now().Add(-25*time.Hour)))
+	w.refuse(400, "json_malformed", call([]byte("{}"), time.Now()))
+	w.refuse(413, "body_too_large", call(bytes.Repeat([]byte(" "), 3<<20), time.Now()))
+	if delivery := w.get("/v1/messages/"+id).text(w, "delivery"); delivery != "unknown" {
+		w.Errorf("forged and stale events made it %s", delivery)
+	}
+	for _, want := range []string{`{"stored":2,"known":0,"ignored":1}`, `{"stored":0,"known":2,"ignored":1}`} {
+		if got := w.do(200, good); strings.TrimSpace(string(got.body)) != want {
+			w.Errorf("taken: %s, want %s", got.body, want)
+		}
+	}
+	if shown := w.get("/v1/messages/" + id); shown.text(w, "delivery") != "bounced" || !bytes.Contains(shown.body, []byte(`"state":"bounced"`)) {
+		w.Errorf("shown: %s", shown.body)
+	}
+	var list struct{ Items []struct{ ID string } }
+	w.get("/v1/messages?delivery=bounced").into(w, &list)
+	if len(list.Items) != 1 || list.Items[0].ID != id {
+		w.Errorf("bounced: %+v", list)
+	}
+	w.get("/v1/messages?delivery=unknown&limit=1")
 }
 
 // proofs are of messages that have ended in every way, and of one whose content was erased.

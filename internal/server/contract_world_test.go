@@ -20,6 +20,7 @@ import (
 	"github.com/winprest/facteur/internal/server/docs"
 	"github.com/winprest/facteur/internal/store"
 	"github.com/winprest/facteur/internal/transport"
+	sendgrid "github.com/winprest/facteur/internal/transport/sendgrid/events"
 	"github.com/winprest/facteur/internal/transport/transporttest"
 )
 
@@ -71,8 +72,10 @@ type contractWorld struct {
 	contract *contract.Contract
 	server   *httptest.Server
 	outbox   *outbox.Outbox
+	store    *store.Store
 	google   *transporttest.Google
-	sendGrid *transporttest.SendGrid
+	sendgrid *transporttest.SendGrid
+	tenantID string
 
 	operator, full, readOnly string // keys
 	attachment               string
@@ -118,10 +121,14 @@ func newContractWorld(t *testing.T) *contractWorld {
 		t.Fatal(err)
 	}
 	google := transporttest.StartGoogle(t, transporttest.GoogleConfig{Clients: googleClients})
-	far := transporttest.StartSendGrid(t, transporttest.SendGridConfig{})
-	w := &contractWorld{T: t, contract: c, google: google, sendGrid: far, outbox: box, ids: map[string]string{}}
+	grid := transporttest.StartSendGrid(t, transporttest.SendGridConfig{})
+	webhook, err := sendgrid.ParseKeys("eu=" + grid.EventKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &contractWorld{T: t, store: st, sendgrid: grid, contract: c, google: google, outbox: box, ids: map[string]string{}}
 	quiet := slog.New(slog.DiscardHandler)
-	api := New(Config{Store: st, Outbox: box, Transports: ways, Logger: quiet, Consent: newConsent(t, st, box, google, quiet), Senders: newSenders(t, st, box, far)})
+	api := New(Config{Store: st, Outbox: box, Transports: ways, Logger: quiet, SendGridKeys: webhook, Consent: newConsent(t, st, box, google, quiet), Senders: newSenders(t, st, box, grid)})
 	w.server = httptest.NewServer(c.Handler(t, api))
 	t.Cleanup(w.server.Close)
 	if _, w.operator, err = st.CreateKey(ctx, "", "operator", []store.Scope{store.ScopeOperator}); err != nil {

@@ -187,7 +187,7 @@ func TestDraftRaces(t *testing.T) {
 					count(h.do(h.ours.all, "PUT", path+"/messages/"+accepted.Messages[10+i].ID, f.bill(base+500+i)), http.StatusOK, 0)
 				})
 			}
-			wg.Go(func() { count(h.do(h.ours.all, "POST", path+"/release", nil), http.StatusOK, 0) })
+			wg.Go(func() { h.must(http.StatusOK, h.ours.all, "POST", path+"/release", nil) })
 			wg.Wait()
 			if j := h.countsOf(job); j.State != "released" || j.Total != total || j.Counts.Queued != total {
 				h.Errorf("%d in all, want %d: %+v", j.Total, total, j.Counts)

@@ -80,6 +80,7 @@ func messageLinks(id, job string) api.Links {
 //	@Tags		messages
 //	@Produce	json
 //	@Param		status				query		string	false	"Only messages with this status."	Enums(queued, sending, sent, deferred, failed, held, uncertain, canceled, paused)
+//	@Param		delivery			query		string	false	"Only messages of which this is known."	Enums(unknown, delivered, bounced, complained)
 //	@Param		job_id				query		string	false	"Only messages of this send job."
 //	@Param		sender_profile_id	query		string	false	"Only messages of this sender profile."
 //	@Param		external_id			query		string	false	"Only messages with this number of your own."
@@ -101,6 +102,7 @@ func (s *Server) answerMessages(c *gin.Context, jobID string) error {
 	if jobID == "" {
 		f.JobID, f.ProfileID, f.ExternalID = q.text("job_id"), q.text("sender_profile_id"), q.text("external_id")
 		f.CreatedAfter, f.CreatedBefore = q.time("created_after"), q.time("created_before")
+		f.Delivery = mail.Delivery(q.oneOf("delivery", "unknown", "delivered", "bounced", "complained"))
 	}
 	page := q.page()
 	if err := q.err(); err != nil {
@@ -142,6 +144,11 @@ func (s *Server) getMessage(c *gin.Context) error {
 		return err
 	}
 	w := messageOf(language(c), m)
+	if m.Status == mail.StatusSent || m.Delivery != mail.DeliveryUnknown { // of a part of the recipients something may be known
+		if err := s.showDeliveries(c, m, &w); err != nil {
+			return err
+		}
+	}
 	if m.Status == mail.StatusUncertain {
 		if w.ResolveHint, err = s.resolveHint(c, m); err != nil {
 			return err
@@ -150,10 +157,24 @@ func (s *Server) getMessage(c *gin.Context) error {
 	return reply(c, http.StatusOK, w)
 }
 
+// showDeliveries says what was reported of each recipient.
+func (s *Server) showDeliveries(c *gin.Context, m *store.Message, w *api.Message) error {
+	known, err := s.store.Deliveries(c.Request.Context(), m.TenantID, m.ID)
+	if err != nil {
+		return err
+	}
+	for i, r := range m.Recipients {
+		if d, ok := known[mail.NormalAddress(r.Envelope())]; ok {
+			w.Recipients[i].Delivery = &api.RecipientDelivery{State: string(d.Delivery), At: d.At, Evidence: d.Evidence}
+		}
+	}
+	return nil
+}
+
 func messageOf(lang string, m *store.Message) api.Message {
 	d := &m.Detail
 	w := api.Message{
-		ID: m.ID, JobID: m.JobID, Status: string(m.Status), Delivery: m.Delivery,
+		ID: m.ID, JobID: m.JobID, Status: string(m.Status), Delivery: string(m.Delivery),
 		Sender:   api.Sender{ProfileID: m.ProfileID, Level: string(d.SenderLevel), Reason: d.SenderReason},
 		Language: m.Language, LanguageAsked: d.LanguageAsked, Template: templateUse(d.TemplateID, d.TemplateVersion), Subject: m.Subject,
 		Recipients: make([]api.MessageRecipient, len(m.Recipients)), Attempts: m.Attempts,

@@ -29,6 +29,7 @@ import (
 	"github.com/winprest/facteur/internal/server/docs"
 	"github.com/winprest/facteur/internal/store"
 	"github.com/winprest/facteur/internal/transport"
+	sendgrid "github.com/winprest/facteur/internal/transport/sendgrid/events"
 	"github.com/winprest/facteur/internal/watch"
 )
 
@@ -39,10 +40,14 @@ type Config struct {
 	Transports transport.Registry // the ways a profile may name
 	Consent    *consent.Service   // nil: no profile can be connected to Gmail
 	Senders    *senders.Service   // nil: no sender can be verified
-	Logger     *slog.Logger       // nil: slog.Default()
-	Limits     Limits
+	// SendGridKeys prove that events are SendGrid's; none: none are taken.
+	SendGridKeys sendgrid.Keys
+	Logger       *slog.Logger // nil: slog.Default()
+	Limits       Limits
 	// Production adds Strict-Transport-Security: the service is reached over TLS.
 	Production bool
+	// PlainWebhooks permits webhook endpoints with http, for networks that the operator allows.
+	PlainWebhooks bool
 }
 
 // Limits bound what one caller can make the service hold. Zero values have the defaults.
@@ -85,22 +90,25 @@ type Server struct {
 	log        *slog.Logger
 	limits     Limits
 	production bool
+	plainHooks bool
 
-	buffered  atomic.Int64 // bytes of JSON bodies held at this moment
-	keys      inFlight
-	profiles  fresh[profileKey, *mail.Profile]
-	templates fresh[templateKey, *mail.Template]
-	jobs      *watch.Hub[*shownJob]
-	heartbeat time.Duration // of a stream of events, and
-	patience  time.Duration // with its reader
-	engine    *gin.Engine
+	sendGridKeys  sendgrid.Keys
+	eventRequests atomic.Int64 // requests of event webhooks at this moment
+	buffered      atomic.Int64 // bytes of JSON bodies held at this moment
+	keys          inFlight
+	profiles      fresh[profileKey, *mail.Profile]
+	templates     fresh[templateKey, *mail.Template]
+	jobs          *watch.Hub[*shownJob]
+	heartbeat     time.Duration // of a stream of events, and
+	patience      time.Duration // with its reader
+	engine        *gin.Engine
 }
 
 // New makes the handler of the whole API.
 func New(cfg Config) *Server {
 	s := &Server{
 		store: cfg.Store, outbox: cfg.Outbox, transports: cfg.Transports, consent: cfg.Consent, senders: cfg.Senders, log: cfg.Logger, limits: cfg.Limits.withDefaults(),
-		production: cfg.Production, heartbeat: heartbeat, patience: readerPatience,
+		production: cfg.Production, plainHooks: cfg.PlainWebhooks, heartbeat: heartbeat, patience: readerPatience, sendGridKeys: cfg.SendGridKeys,
 	}
 	s.jobs = watch.New(s.readJob, s.limits.Watchers)
 	if s.log == nil {
@@ -224,6 +232,26 @@ func (s *Server) routes() []route {
 		{post, "/v1/send-jobs/:id/retry-failed", send, s.retryFailedMessages},
 		{post, "/v1/send-jobs/:id/cancel", send, s.cancelSendJob},
 		{post, "/v1/send-jobs/:id/resolve", send, s.resolveSendJob},
+
+		{post, "/v1/webhook-endpoints", manage, s.createWebhookEndpoint},
+		{get, "/v1/webhook-endpoints", read, s.listWebhookEndpoints},
+		{get, "/v1/webhook-endpoints/:id", read, s.getWebhookEndpoint},
+		{patch, "/v1/webhook-endpoints/:id", manage, s.patchWebhookEndpoint},
+		{del, "/v1/webhook-endpoints/:id", manage, s.deleteWebhookEndpoint},
+		{post, "/v1/webhook-endpoints/:id/rotate-secret", manage, s.rotateWebhookSecret},
+		{post, "/v1/webhook-endpoints/:id/test", manage, s.testWebhookEndpoint},
+		{get, "/v1/webhook-endpoints/:id/deliveries", read, s.listWebhookDeliveries},
+		{post, "/v1/webhook-endpoints/:id/deliveries/:delivery/replay", manage, s.replayWebhookDelivery},
+		{post, "/v1/webhook-endpoints/:id/replay-failed", manage, s.replayFailedWebhooks},
+
+		{get, "/v1/notice-settings", read, s.getNoticeSettings},
+		{put, "/v1/notice-settings", manage, s.putNoticeSettings},
+		{del, "/v1/notice-settings", manage, s.deleteNoticeSettings},
+		{post, "/v1/suppressions", manage, s.createSuppression},
+		{get, "/v1/suppressions", read, s.listSuppressions},
+		{del, "/v1/suppressions/:id", manage, s.deleteSuppression},
+
+		{post, "/webhooks/sendgrid", public, s.takeSendGridEvents},
 
 		{get, "/v1/audit-events", read, s.listAuditEvents},
 		{get, "/v1/add-ons", read, s.listAddOns},

@@ -50,6 +50,15 @@ var scopes = map[string]store.Scope{
 	"POST /v1/send-jobs/:id/release": store.ScopeSend, "POST /v1/send-jobs/:id/pause": store.ScopeSend,
 	"POST /v1/send-jobs/:id/resume": store.ScopeSend, "POST /v1/send-jobs/:id/retry-failed": store.ScopeSend,
 
+	"POST /v1/webhook-endpoints": store.ScopeManage, "GET /v1/webhook-endpoints": store.ScopeRead, "GET /v1/webhook-endpoints/:id": store.ScopeRead,
+	"PATCH /v1/webhook-endpoints/:id": store.ScopeManage, "DELETE /v1/webhook-endpoints/:id": store.ScopeManage,
+	"POST /v1/webhook-endpoints/:id/rotate-secret": store.ScopeManage, "POST /v1/webhook-endpoints/:id/test": store.ScopeManage,
+	"GET /v1/webhook-endpoints/:id/deliveries": store.ScopeRead, "POST /v1/webhook-endpoints/:id/deliveries/:delivery/replay": store.ScopeManage,
+	"POST /v1/webhook-endpoints/:id/replay-failed": store.ScopeManage,
+	"GET /v1/notice-settings":                      store.ScopeRead, "PUT /v1/notice-settings": store.ScopeManage, "DELETE /v1/notice-settings": store.ScopeManage,
+	"POST /v1/suppressions": store.ScopeManage, "GET /v1/suppressions": store.ScopeRead, "DELETE /v1/suppressions/:id": store.ScopeManage,
+	"POST /webhooks/sendgrid": "", // the signature says who it is
+
 	"GET /v1/audit-events": store.ScopeRead,
 
 	"POST /v1/tenants": store.ScopeOperator, "GET /v1/tenants": store.ScopeOperator, "GET /v1/tenants/:id": store.ScopeOperator,

@@ -70,6 +70,7 @@ func (s *Store) ChangeMessage(ctx context.Context, tx *Tx, tenantID, id string, 
 		return fmt.Errorf("store: recipients of %s: %w", id, err)
 	}
 	m.NotBefore, m.ExpiresAt, m.SentAt = fromMicros(notBefore), fromMicros(expires), fromMicros(sent)
+	before := m.Status
 	if err := change(&m); err != nil {
 		return err
 	}
@@ -90,7 +91,10 @@ func (s *Store) ChangeMessage(ctx context.Context, tx *Tx, tenantID, id string, 
 	if err != nil {
 		return fmt.Errorf("store: change message: %w", err)
 	}
-	return nil
+	if m.Status == before {
+		return nil
+	}
+	return s.changeEvent(ctx, tx, tenantID, id, m.Status, m.Code, m.Attempts, now)
 }
 
 // Keeps says that the job's gate does not let the message through.
@@ -139,8 +143,15 @@ func (s *Store) HoldProfile(ctx context.Context, p *mail.Profile, t mail.Profile
 			return err
 		}
 	}
-	const query = `UPDATE sender_profiles SET hold = $4 WHERE tenant_id = $1 AND id = $2 AND version = $3`
-	return s.setTrouble(ctx, p, t, query, query)
+	const (
+		query = `UPDATE sender_profiles SET hold = $4 WHERE tenant_id = $1 AND id = $2 AND version = $3`
+		first = query + ` AND hold IS NULL` // of several lanes that meet the same trouble, one tells of it
+	)
+	held, err := s.setTrouble(ctx, p, t, true, first, first)
+	if err == nil && !held {
+		_, err = s.setTrouble(ctx, p, t, false, query, query)
+	}
+	return err
 }
 
 // PauseProfile stops the profile for gap. It does nothing when the profile was edited, or paused by another lane, since p
@@ -150,30 +161,38 @@ func (s *Store) PauseProfile(ctx context.Context, p *mail.Profile, t mail.Profil
 		before = `UPDATE sender_profiles SET pause = $4, pause_count = $6 + 1, paused_until = $5 + `
 		after  = ` WHERE tenant_id = $1 AND id = $2 AND version = $3 AND pause_count = $6`
 	)
-	return s.setTrouble(ctx, p, t, before+nowPostgres+after, before+nowSQLite+after, gap.Microseconds(), p.PauseCount)
+	_, err := s.setTrouble(ctx, p, t, p.PauseCount+1 == LongPauses, before+nowPostgres+after, before+nowSQLite+after, gap.Microseconds(), p.PauseCount)
+	return err
 }
 
-func (s *Store) setTrouble(ctx context.Context, p *mail.Profile, t mail.ProfileTrouble, postgres, sqlite string, args ...any) error {
+// setTrouble writes the trouble, and when it is for a person, the event that tells him.
+func (s *Store) setTrouble(ctx context.Context, p *mail.Profile, t mail.ProfileTrouble, tell bool, postgres, sqlite string, args ...any) (set bool, err error) {
 	doc, err := json.Marshal(t)
 	if err != nil {
-		return err
+		return false, err
 	}
 	err = s.Write(ctx, func(ctx context.Context, tx *Tx) error {
-		_, err := tx.one(ctx, postgres, sqlite, append([]any{p.TenantID, p.ID, p.Version, string(doc)}, args...)...)
-		return err
+		set, err = tx.one(ctx, postgres, sqlite, append([]any{p.TenantID, p.ID, p.Version, string(doc)}, args...)...)
+		if err != nil || !set || !tell {
+			return err
+		}
+		return s.AppendEvents(ctx, tx, []Event{troubleEvent(p.TenantID, p.ID, p.Name, t.Code)})
 	})
 	if err != nil {
-		return fmt.Errorf("store: profile trouble: %w", err)
+		return false, fmt.Errorf("store: profile trouble: %w", err)
 	}
-	return nil
+	return set, nil
 }
 
 // ClearPause forgets the pauses of a profile whose server answers.
 func (s *Store) ClearPause(ctx context.Context, p *mail.Profile) error {
 	const query = `UPDATE sender_profiles SET pause = NULL, paused_until = 0, pause_count = 0 WHERE tenant_id = $1 AND id = $2 AND pause_count > 0`
 	return s.Write(ctx, func(ctx context.Context, tx *Tx) error {
-		_, err := tx.one(ctx, query, query, p.TenantID, p.ID)
-		return err
+		cleared, err := tx.one(ctx, query, query, p.TenantID, p.ID)
+		if err != nil || !cleared || p.PauseCount < LongPauses {
+			return err
+		}
+		return s.AppendEvents(ctx, tx, []Event{troubleEvent(p.TenantID, p.ID, p.Name, "")})
 	})
 }
 
@@ -199,7 +218,31 @@ func (s *Store) ClearHold(ctx context.Context, tenantID, profileID string) error
 		if err != nil {
 			return err
 		}
-		return tx.Model(&profileRow{}).Where("tenant_id = ? AND id = ?", tenantID, profileID).
-			UpdateColumns(map[string]any{"hold": text, "pause": nil, "paused_until": 0, "pause_count": 0}).Error
+		err = tx.Model(&profileRow{}).Where("tenant_id = ? AND id = ?", tenantID, profileID).UpdateColumns(map[string]any{
+			"hold": text, "pause": nil, "paused_until": 0, "pause_count": 0,
+		}).Error
+		if err != nil {
+			return err
+		}
+		return s.regarded(tx, old, hold)
 	}))
+}
+
+// regarded tells what a change of the hold means to a person: that a profile needs one no more, or by now.
+func (s *Store) regarded(tx *gorm.DB, old *profileRow, hold *mail.ProfileTrouble) error {
+	switch {
+	case hold == nil:
+		return s.mended(tx, old)
+	case old.Hold == nil:
+		return s.appendEvents(tx, troubleEvent(old.TenantID, old.ID, old.Name, hold.Code))
+	}
+	return nil
+}
+
+// mended tells that a profile that needed a person, as it was before, needs none any more.
+func (s *Store) mended(tx *gorm.DB, old *profileRow) error {
+	if old.Hold == nil && old.PauseCount < LongPauses {
+		return nil
+	}
+	return s.appendEvents(tx, troubleEvent(old.TenantID, old.ID, old.Name, ""))
 }

@@ -190,7 +190,7 @@ func (s *Store) SaveGrant(ctx context.Context, p *mail.Profile, consentID string
 		if used.RowsAffected == 0 {
 			return ErrVersion
 		}
-		if err := touchProfile(tx, old, nil); err != nil {
+		if err := s.touchProfile(tx, old, nil); err != nil {
 			return err
 		}
 		g.Generation = row.Generation
@@ -202,11 +202,6 @@ func (s *Store) SaveGrant(ctx context.Context, p *mail.Profile, consentID string
 // that was asked for ends too. The refresh token stays until ForgetGrant, so that it can be revoked at Google. A profile
 // without a grant is left as it is.
 func (s *Store) RevokeGrant(ctx context.Context, tenantID, profileID string, hold mail.ProfileTrouble, e *AuditEvent) error {
-	doc, err := json.Marshal(hold)
-	if err != nil {
-		return err
-	}
-	text := string(doc)
 	return failed("revoke grant", s.transaction(ctx, func(tx *gorm.DB) error {
 		old, err := lockProfile(tx, tenantID, profileID, 0, "NO KEY UPDATE")
 		if err != nil {
@@ -220,7 +215,7 @@ func (s *Store) RevokeGrant(ctx context.Context, tenantID, profileID string, hol
 		if err := leaveGrant(tx, tenantID, profileID); err != nil || !inUse {
 			return err
 		}
-		if err := touchProfile(tx, old, &text); err != nil {
+		if err := s.touchProfile(tx, old, &hold); err != nil {
 			return err
 		}
 		return appendAudit(tx, e)
@@ -228,10 +223,18 @@ func (s *Store) RevokeGrant(ctx context.Context, tenantID, profileID string, hol
 }
 
 // touchProfile sets or ends a profile's hold, ends its pause, and counts its version.
-func touchProfile(tx *gorm.DB, old *profileRow, hold *string) error {
-	return tx.Model(&profileRow{}).Where("tenant_id = ? AND id = ?", old.TenantID, old.ID).UpdateColumns(map[string]any{
-		"hold": hold, "pause": nil, "paused_until": 0, "pause_count": 0, "version": old.Version + 1, "updated_at": later(old.UpdatedAt),
+func (s *Store) touchProfile(tx *gorm.DB, old *profileRow, hold *mail.ProfileTrouble) error {
+	text, err := holdText(hold)
+	if err != nil {
+		return err
+	}
+	err = tx.Model(&profileRow{}).Where("tenant_id = ? AND id = ?", old.TenantID, old.ID).UpdateColumns(map[string]any{
+		"hold": text, "pause": nil, "paused_until": 0, "pause_count": 0, "version": old.Version + 1, "updated_at": later(old.UpdatedAt),
 	}).Error
+	if err != nil {
+		return err
+	}
+	return s.regarded(tx, old, hold)
 }
 
 // leaveGrant ends the use of a profile's grant and of consents that were asked for.

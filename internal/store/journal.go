@@ -31,6 +31,8 @@ type Settled struct {
 	Ended   time.Time
 	// Watch has the message looked up when it becomes uncertain; nil: nobody can.
 	Watch *Watch
+	// Gone are addresses that the far end said are none. They are suppressed.
+	Gone []mail.RecipientVerdict
 }
 
 // Claim names the claim that it is the outcome of.
@@ -87,28 +89,37 @@ func (s *Store) Journal(ctx context.Context, marks []Mark, settled []Settled, en
 	if err != nil {
 		return Journaled{}, fmt.Errorf("store: journal: %w", err)
 	}
+	events, err := s.outcomeEvents(ctx, settled)
+	if err != nil {
+		return Journaled{}, fmt.Errorf("store: journal: %w", err)
+	}
 	if s.pg != nil {
 		err = again(ctx, func() error {
 			clear(j.Marked)
 			clear(j.Settled)
-			return s.journalPostgres(ctx, marks, outcomes, ended, &j)
+			return s.journalPostgres(ctx, marks, outcomes, events, ended, &j)
 		})
 	} else {
 		err = s.Write(ctx, func(ctx context.Context, tx *Tx) error {
 			clear(j.Marked)
 			clear(j.Settled)
-			return s.journalSQLite(ctx, tx, marks, outcomes, ended, &j)
+			return s.journalSQLite(ctx, tx, marks, outcomes, events, ended, &j)
 		})
 	}
 	if err != nil {
 		return Journaled{}, fmt.Errorf("store: journal: %w", err)
+	}
+	for i := range settled {
+		if len(settled[i].Gone) > 0 {
+			s.suppressing.forget(settled[i].TenantID)
+		}
 	}
 	return j, nil
 }
 
 // journalPostgres sends the statements in one pipeline with one sync, which PostgreSQL runs as one transaction: one round
 // trip, commit included.
-func (s *Store) journalPostgres(ctx context.Context, marks []Mark, outcomes []outcome, ended []string, j *Journaled) error {
+func (s *Store) journalPostgres(ctx context.Context, marks []Mark, outcomes []outcome, events []outcomeEvent, ended []string, j *Journaled) error {
 	var b pgx.Batch
 	if n := len(outcomes); n > 0 {
 		cols, before := newColumns(6, n), newColumns(3, 0)
@@ -125,6 +136,7 @@ func (s *Store) journalPostgres(ctx context.Context, marks []Mark, outcomes []ou
 		if len(before[0]) > 0 {
 			b.Queue(keepAttemptPostgres, before[0], before[1], before[2])
 		}
+		outcomeEventsInPostgres(&b, events)
 		b.Queue(settlePostgres, cols[0], cols[1], cols[2], cols[3], cols[4], cols[5], attempts, notBefore, finished).Query(collect(j.Settled))
 		watchesPostgres(&b, outcomes)
 	}
@@ -134,6 +146,10 @@ func (s *Store) journalPostgres(ctx context.Context, marks []Mark, outcomes []ou
 			cols.add(m.TenantID, m.MessageID, m.Token)
 		}
 		b.Queue(markPostgres, cols[0], cols[1], cols[2]).Query(collect(j.Marked))
+	}
+	if gone := suppressGone(outcomes); len(gone) > 0 {
+		c, created := suppressionColumns(gone)
+		b.Queue(suppressPostgres, c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], created)
 	}
 	if len(ended) > 0 {
 		b.Queue(endClaimsPostgres, ended)
@@ -154,7 +170,10 @@ func collect(into map[Mark]bool) func(pgx.Rows) error {
 	}
 }
 
-func (s *Store) journalSQLite(ctx context.Context, tx *Tx, marks []Mark, outcomes []outcome, ended []string, j *Journaled) error {
+func (s *Store) journalSQLite(ctx context.Context, tx *Tx, marks []Mark, outcomes []outcome, events []outcomeEvent, ended []string, j *Journaled) error {
+	if err := outcomeEventsInSQLite(ctx, tx, events); err != nil {
+		return err
+	}
 	for i := range outcomes {
 		o := &outcomes[i]
 		if o.keepsEarlier() {
@@ -175,6 +194,11 @@ func (s *Store) journalSQLite(ctx context.Context, tx *Tx, marks []Mark, outcome
 			if err := watchInSQLite(ctx, tx, o.Settled); err != nil {
 				return err
 			}
+		}
+	}
+	if gone := suppressGone(outcomes); len(gone) > 0 {
+		if _, err := s.suppress(ctx, tx, gone); err != nil {
+			return err
 		}
 	}
 	for _, m := range marks {

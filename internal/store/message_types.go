@@ -17,8 +17,8 @@ type Message struct {
 	ExpiresAt  time.Time
 	Attempts   int
 	Recipients []mail.Recipient
-	Code       string   // of the last verdict; of the profile's hold when held; empty when there is nothing to say
-	Delivery   string   // "unknown" | "delivered" | "bounced" | "complained"
+	Code       string // of the last verdict; of the profile's hold when held; empty when there is nothing to say
+	Delivery   mail.Delivery
 	Latest     *Attempt // nil: there was none yet
 
 	CreatedAt, UpdatedAt time.Time
@@ -83,5 +83,6 @@ type AttemptDetail struct {
 type MessageFilter struct {
 	JobID, ProfileID, ExternalID string
 	Status                       mail.Status // held included; queued and deferred leave out what is held
-	CreatedAfter, CreatedBefore  time.Time   // after is included, before is not
+	Delivery                     mail.Delivery
+	CreatedAfter, CreatedBefore  time.Time // after is included, before is not
 }

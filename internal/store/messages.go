@@ -47,7 +47,7 @@ func (r *readRow) message() (*Message, error) {
 	m := &Message{
 		ID: r.ID, TenantID: r.TenantID, JobID: r.JobID, ProfileID: r.ProfileID,
 		Status: mail.Status(r.Status), Phase: mail.Phase(r.Phase), Priority: mail.Priority(r.Priority),
-		NotBefore: fromMicros(r.NotBefore), ExpiresAt: fromMicros(r.ExpiresAt), Attempts: r.Attempts, Code: r.Code, Delivery: r.Delivery,
+		NotBefore: fromMicros(r.NotBefore), ExpiresAt: fromMicros(r.ExpiresAt), Attempts: r.Attempts, Code: r.Code, Delivery: mail.Delivery(r.Delivery),
 		CreatedAt: fromMicros(r.CreatedAt), UpdatedAt: fromMicros(r.UpdatedAt), SentAt: fromOptional(r.SentAt), Subject: r.Subject,
 	}
 	var content struct {
@@ -115,6 +115,13 @@ func (s *Store) ListMessages(ctx context.Context, tenantID string, f MessageFilt
 		q = q.Where("m.status = ? AND p.hold IS NULL", string(f.Status))
 	default:
 		q = q.Where("m.status = ?", string(f.Status))
+	}
+	if f.Delivery != "" {
+		q = q.Where("m.delivery = ?", string(f.Delivery))
+	}
+	if f.Delivery == mail.DeliveryBounced || f.Delivery == mail.DeliveryComplained {
+		// They are few among many, and messages have no index for it: it would cost every mail that is sent.
+		q = q.Where("m.id IN (SELECT d.message_id FROM deliveries d WHERE d.tenant_id = ? AND d.delivery = ?)", tenantID, string(f.Delivery))
 	}
 	q = created(q, "m.created_at", f.CreatedAfter, f.CreatedBefore)
 	return list(q, p, "m.id", func(r *readRow) string { return r.ID }, (*readRow).message)

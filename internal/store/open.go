@@ -59,7 +59,9 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 func parseRows(db *gorm.DB) error {
 	rows := []any{&tenantRow{}, &keyRow{}, &profileRow{}, &laneRow{}, &templateRow{}, &templateVersionRow{}, &attachmentRow{},
 		&idempotencyRow{}, &auditRow{}, &readRow{}, &attemptRow{}, &jobReadRow{}, &draftRow{},
-		&grantRow{}, &consentRow{}, &gmailClientRow{}, &addOnRow{}, &addOnPeriodRow{}, &identityRow{}}
+		&grantRow{}, &consentRow{}, &gmailClientRow{},
+		&eventRow{}, &endpointRow{}, &webhookDeliveryRow{}, &noticeSettingsRow{}, &noticeRow{}, &suppressionRow{}, &deliveryRow{},
+		&addOnRow{}, &addOnPeriodRow{}, &identityRow{}}
 	for _, row := range rows {
 		if err := (&gorm.Statement{DB: db}).Parse(row); err != nil {
 			return fmt.Errorf("store: %w", err)

@@ -134,6 +134,9 @@ func (s *Store) UpdateProfile(ctx context.Context, p *mail.Profile, version int6
 		if err := tx.Select("*").Where("tenant_id = ?", p.TenantID).Updates(row).Error; err != nil {
 			return err
 		}
+		if err := s.regarded(tx, old, hold); err != nil {
+			return err
+		}
 		return makeCompanions(tx, row)
 	})
 	if err != nil {

@@ -105,8 +105,11 @@ func (s *Store) Expire(ctx context.Context, l Lost, to mail.Settlement, now time
 		return err
 	}
 	return s.Write(ctx, func(ctx context.Context, tx *Tx) error {
-		_, err := tx.one(ctx, expireRow, expireRow, l.MessageID, string(to.Status), to.Code, string(recipients), micros(now), l.Attempts, l.TenantID)
-		return err
+		expired, err := tx.one(ctx, expireRow, expireRow, l.MessageID, string(to.Status), to.Code, string(recipients), micros(now), l.Attempts, l.TenantID)
+		if err != nil || !expired {
+			return err
+		}
+		return s.changeEvent(ctx, tx, l.TenantID, l.MessageID, to.Status, to.Code, l.Attempts, now)
 	})
 }
 

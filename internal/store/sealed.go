@@ -19,8 +19,10 @@ var (
 	accessTokenIn    = sealedColumn{"gmail_grants", "profile_id", "sealed_access", "access_token"}
 	verifierIn       = sealedColumn{"gmail_consents", "id", "sealed_verifier", "verifier"}
 	clientSecretIn   = sealedColumn{"gmail_clients", "name", "sealed_secret", "client_secret"}
+	signingSecretIn  = sealedColumn{"webhook_endpoints", "id", "sealed_secret", "signing"}
+	formerSecretIn   = sealedColumn{"webhook_endpoints", "id", "sealed_previous", "signing_before"}
 
-	sealedColumns = []sealedColumn{profileSecretsIn, refreshTokenIn, accessTokenIn, verifierIn, clientSecretIn}
+	sealedColumns = []sealedColumn{profileSecretsIn, refreshTokenIn, accessTokenIn, verifierIn, clientSecretIn, signingSecretIn, formerSecretIn}
 )
 
 func (c sealedColumn) aad(tenantID, id string) string {

@@ -127,11 +127,7 @@ func (s *Store) regate(tx *gorm.DB, tenantID string) (released []string, err err
 		} else {
 			released = append(released, row.ID)
 		}
-		text, err := holdText(hold)
-		if err != nil {
-			return nil, err
-		}
-		if err := touchProfile(tx, row, text); err != nil {
+		if err := s.touchProfile(tx, row, hold); err != nil {
 			return nil, err
 		}
 	}

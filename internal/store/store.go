@@ -56,10 +56,12 @@ type Store struct {
 	ro             *gorm.DB // reads; the same as db on PostgreSQL
 	prepared       prepared
 
-	keyset  *Keyset
-	log     *slog.Logger
-	keys    keyCache
-	uploads uploadQueue
+	keyset      *Keyset
+	log         *slog.Logger
+	keys        keyCache
+	suppressing suppressing
+	uploads     uploadQueue
+	audience    audienceCache
 }
 
 // Tx is one write transaction of the delivery path. Exactly one field is set; both are exported because River inserts its

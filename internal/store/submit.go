@@ -68,6 +68,7 @@ type messageRow struct {
 	externalID                  *string
 	createdAt                   int64
 	document                    Document
+	override                    bool // of suppressions
 }
 
 // JobID is the id of the job that it makes.
@@ -110,7 +111,7 @@ func NewSubmission(job NewJob, messages []NewMessage, record *IdempotencyRecord)
 			id: m.ID, status: string(mail.StatusQueued), priority: int16(m.Priority), notBefore: micros(m.NotBefore), expiresAt: micros(m.ExpiresAt), //nolint:gosec // 0 or 1
 			recipients: string(recipients), content: string(content), detail: string(detail),
 			subject: m.Content.Subject, bodyText: m.Content.Text, bodyHTML: m.Content.HTML,
-			createdAt: created, document: m.Document,
+			createdAt: created, document: m.Document, override: m.Content.OverrideSuppression,
 		}
 		if m.Paused {
 			row.status = string(mail.StatusPaused)

@@ -2,10 +2,7 @@ package store
 
 import (
 	"context"
-	"strings"
 	"time"
-
-	"github.com/oklog/ulid/v2"
 
 	"github.com/winprest/facteur/internal/mail"
 )
@@ -46,7 +43,7 @@ func (s *Store) Usage(ctx context.Context, tenantID string, from, to time.Time) 
 		ProfileID, Transport, Status, Name          string
 		Messages, Recipients, RecipientsSent, Bytes int64
 	}
-	if err := s.ro.WithContext(ctx).Raw(query, tenantID, firstID("msg", from), firstID("msg", to)).Scan(&rows).Error; err != nil {
+	if err := s.ro.WithContext(ctx).Raw(query, tenantID, firstID("msg_", from), firstID("msg_", to)).Scan(&rows).Error; err != nil {
 		return nil, failed("usage", err)
 	}
 	var out []*Usage
@@ -64,15 +61,6 @@ func (s *Store) Usage(ctx context.Context, tenantID string, from, to time.Time) 
 		u.Outcomes[mail.Status(r.Status)] += r.Messages
 	}
 	return out, nil
-}
-
-// firstID is before every id that NewID makes from a time on.
-func firstID(prefix string, t time.Time) string {
-	var id ulid.ULID
-	if err := id.SetTime(uint64(max(t.UnixMilli(), 0))); err != nil { //nolint:gosec // not negative
-		return prefix + "`" // after every id
-	}
-	return prefix + "_" + strings.ToLower(id.String())
 }
 
 // AddOnDays says on how many days (UTC) of [from, to) an add-on was on, until now.

@@ -1,5 +1,5 @@
 // Package transport is the border between the delivery engine and the ways a mail can leave: SMTP, the Gmail API, the sandbox,
-// and later SendGrid. This file is the contract; transporttest holds every driver to it.
+// and SendGrid. This file is the contract; transporttest holds every driver to it.
 //
 // What a driver promises:
 //   - Send makes one attempt. A driver never retries a message, never stores anything, never logs a secret.
@@ -80,7 +80,9 @@ type Info struct {
 	MaxBytes      int64 // largest encoded message the driver can ever take; 0: only the far end knows
 	MaxRecipients int   // per message; 0: no limit of its own
 	KeepsSentCopy bool  // the provider files a copy where the user sees it
-	Threads       bool  // the provider files an answer with what it answers, by mail.Rendered.ParentEvidence
+	// AddressesByHeader: the far end sends to everybody whom the mail's header names, whatever the envelope says.
+	AddressesByHeader bool
+	Threads           bool // the provider files an answer with what it answers, by mail.Rendered.ParentEvidence
 }
 
 // CheckStep is one thing that Check tried.

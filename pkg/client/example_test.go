@@ -2,12 +2,17 @@ package client_test
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/winprest/facteur/api"
 	"github.com/winprest/facteur/pkg/client"
@@ -111,4 +116,54 @@ func ExampleClient_Messages() {
 	// msg_3
 	// msg_2
 	// msg_1
+}
+
+// A program that is told what happens. The service signs each event; the same event may come more than once.
+func ExampleVerifyWebhook() {
+	const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" // as it was shown when the endpoint was made
+	seen := map[string]bool{}                               // in a database, with what the event leads to
+	receive := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
+		if err != nil {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		id, event, err := client.VerifyWebhook(secret, r.Header, body)
+		if err != nil {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		if !seen[id] {
+			seen[id] = true
+			fmt.Println(event.Type, event.Data.ID, event.Data.Status)
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+
+	// What the service does.
+	body := `{"type": "message.failed", "timestamp": "2026-11-23T08:00:02Z", "data": {"id": "msg_1", "link": "/v1/messages/msg_1", "status": "failed"}}`
+	post := func(signature string) {
+		stamp := strconv.FormatInt(time.Now().Unix(), 10)
+		if signature == "" {
+			key, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
+			h := hmac.New(sha256.New, key)
+			fmt.Fprintf(h, "evt_1.%s.%s", stamp, body)
+			signature = "v1," + base64.StdEncoding.EncodeToString(h.Sum(nil))
+		}
+		r := httptest.NewRequest(http.MethodPost, "/hooks/facteur", strings.NewReader(body))
+		r.Header.Set("Webhook-Id", "evt_1")
+		r.Header.Set("Webhook-Timestamp", stamp)
+		r.Header.Set("Webhook-Signature", signature)
+		w := httptest.NewRecorder()
+		receive(w, r)
+		fmt.Println(w.Code)
+	}
+	post("")
+	post("")
+	post("v1,Zm9yZ2Vk")
+	// Output:
+	// message.failed msg_1 failed
+	// 204
+	// 204
+	// 401
 }

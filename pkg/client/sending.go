@@ -24,12 +24,13 @@ func (c *Client) Message(ctx context.Context, id string) (api.Message, error) {
 // MessageFilter narrows a list of messages; empty fields do not.
 type MessageFilter struct {
 	Status          string
+	Delivery        string
 	SenderProfileID string
 	ExternalID      string
 }
 
 func (f MessageFilter) query() url.Values {
-	return url.Values{"status": {f.Status}, "sender_profile_id": {f.SenderProfileID}, "external_id": {f.ExternalID}}
+	return url.Values{"status": {f.Status}, "delivery": {f.Delivery}, "sender_profile_id": {f.SenderProfileID}, "external_id": {f.ExternalID}}
 }
 
 // Messages walks through the messages, newest first.

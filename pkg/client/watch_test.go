@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,17 +94,17 @@ func TestWatchSendJob(t *testing.T) {
 
 // A proxy may keep back a stream until it ends: then nothing comes, and the client asks instead.
 func TestWatchSendJobBehindAProxyThatGathers(t *testing.T) {
-	end := make(chan struct{})
-	defer close(end)
-	silent := func(w http.ResponseWriter, r *http.Request) {
+	poll := status(http.StatusOK, `{"version":"v2","done":2,"over":true}`)
+	// By the path: on a busy machine the stream may be given up before the server has heard of it.
+	c, f, _ := newTest(t, func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasSuffix(r.URL.Path, "/events") {
+			poll(w, r)
+			return
+		}
 		w.Header().Set("Content-Type", "text/event-stream")
 		w.(http.Flusher).Flush()
-		select {
-		case <-r.Context().Done():
-		case <-end:
-		}
-	}
-	c, f, _ := newTest(t, silent, status(http.StatusOK, `{"version":"v2","done":2,"over":true}`))
+		<-r.Context().Done()
+	})
 	c.silence = 20 * time.Millisecond
 	var got []api.SendJob
 	for job, err := range c.WatchSendJob(t.Context(), "job_1") {
@@ -112,7 +113,7 @@ func TestWatchSendJobBehindAProxyThatGathers(t *testing.T) {
 		}
 		got = append(got, job)
 	}
-	if len(got) != 1 || len(f.headers) != 2 {
+	if len(got) != 1 || len(f.headers) > 2 {
 		t.Errorf("got %+v in %d calls", got, len(f.headers))
 	}
 }

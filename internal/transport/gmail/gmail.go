@@ -136,7 +136,7 @@ func New(cfg Config) (*Transport, error) {
 
 // Info implements transport.Transport.
 func (t *Transport) Info() transport.Info {
-	return transport.Info{Name: Name, MaxBytes: MaxBytes, MaxRecipients: MaxRecipients, KeepsSentCopy: true, Threads: true}
+	return transport.Info{Name: Name, MaxBytes: MaxBytes, MaxRecipients: MaxRecipients, KeepsSentCopy: true, Threads: true, AddressesByHeader: true}
 }
 
 // Open proves that the profile's grant is alive. The connection is made for the first mail, and kept for the next ones whatever
