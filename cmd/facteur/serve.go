@@ -123,6 +123,7 @@ func (a *app) start(o options) (_ *service, err error) {
 			Store: s.store, Outbox: s.outbox, Transports: transports, Consent: s.consent, Senders: s.senders, Logger: s.log, Production: a.config.Env == production,
 			PlainWebhooks: len(a.config.AllowNetworks) > 0,
 			SendGridKeys:  a.config.sendGridWebhookKeys,
+			Resolver:      net.DefaultResolver,
 			Limits: server.Limits{
 				SendBody: a.config.MaxSendBody, Attachment: a.config.MaxAttachment, Buffered: a.config.MaxBuffered, Watchers: a.config.MaxWatchers,
 			},

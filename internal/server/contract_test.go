@@ -382,6 +382,7 @@ func (w *contractWorld) jobs() {
 		key: w.full, method: "POST", path: "/v1/send-jobs", header: http.Header{"Idempotency-Key": {"j1"}},
 		body: object{"company_ref": "C001", "name": "Invoices of November", "external_id": "b1", "messages": messages},
 	}).text(w, "id")
+	w.check(messages)
 	w.get("/v1/send-jobs?limit=2")
 	w.get("/v1/send-jobs/" + job)
 	w.get("/v1/send-jobs/" + job + "/messages?limit=2&status=queued")
@@ -426,6 +427,9 @@ func (w *contractWorld) drafts() {
 	}).into(w, &appended)
 	w.get(path + "/messages?status=draft")
 	w.get("/v1/send-jobs?state=draft")
+	if a := w.post(200, path+"/check", nil); !bytes.Contains(a.body, []byte(`"messages":3,`)) {
+		w.Errorf("the check of a draft: %s", a.body)
+	}
 	w.refuse(422, "token_unfilled", contractCall{key: w.full, method: "POST", path: path + "/release"})
 	message := path + "/messages/" + appended.Messages[0].ID
 	send(200, "GET", message, nil)
@@ -438,6 +442,8 @@ func (w *contractWorld) drafts() {
 		"draft": true, "company_ref": "C001", "window": object{"from": "08:00", "to": "18:00", "time_zone": "Europe/Bruxelles"},
 	}})
 	empty := send(202, "POST", "/v1/send-jobs", object{"draft": true, "company_ref": "C001"}).text(w, "id")
+	w.post(200, "/v1/send-jobs/"+empty+"/check", nil)
+	w.refuse(409, "send_job_not_draft", contractCall{key: w.full, method: "POST", path: path + "/check"})
 	w.refuse(409, "draft_empty", contractCall{key: w.full, method: "POST", path: "/v1/send-jobs/" + empty + "/release"})
 	w.post(200, "/v1/send-jobs/"+empty+"/cancel", nil)
 	w.refuse(409, "send_job_over", contractCall{key: w.full, method: "POST", path: "/v1/send-jobs/" + empty + "/release"})
@@ -455,6 +461,20 @@ func (w *contractWorld) gates() {
 	w.post(200, path+"/resume", object{})
 	w.post(200, path+"/retry-failed", nil)
 	w.post(200, path+"/cancel", nil)
+}
+
+// check looks at a batch that has gone already, with one mail more.
+func (w *contractWorld) check(messages []any) {
+	unfilled := w.invoice("unfilled")
+	delete(unfilled, "tokens")
+	a := w.post(200, "/v1/send-jobs/check", object{"company_ref": "C001", "messages": append(slices.Clone(messages), unfilled)})
+	for _, code := range []string{"document_accepted_before", "token_unfilled", "file_not_pdf"} {
+		if !bytes.Contains(a.body, []byte(code)) {
+			w.Errorf("%s is not found: %s", code, a.body)
+		}
+	}
+	w.post(200, "/v1/send-jobs/check", object{"sender_profile_id": "prf_none", "messages": []any{w.invoice("x")}})
+	w.refuse(422, "field_unknown", contractCall{key: w.full, method: "POST", path: "/v1/send-jobs/check", body: object{"messages": []any{object{"recipient": "x"}}}})
 }
 
 // messagesOnTheirWay are sent, and end in every state.

@@ -25,6 +25,7 @@ import (
 	"github.com/winprest/facteur/internal/consent"
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/outbox"
+	"github.com/winprest/facteur/internal/preflight"
 	"github.com/winprest/facteur/internal/senders"
 	"github.com/winprest/facteur/internal/server/docs"
 	"github.com/winprest/facteur/internal/store"
@@ -44,6 +45,8 @@ type Config struct {
 	SendGridKeys sendgrid.Keys
 	Logger       *slog.Logger // nil: slog.Default()
 	Limits       Limits
+	// Resolver looks up the recipients' domains when a batch is checked; nil: they are not looked up.
+	Resolver preflight.Resolver
 	// Production adds Strict-Transport-Security: the service is reached over TLS.
 	Production bool
 	// PlainWebhooks permits webhook endpoints with http, for networks that the operator allows.
@@ -92,6 +95,7 @@ type Server struct {
 	production bool
 	plainHooks bool
 
+	resolver      preflight.Resolver
 	sendGridKeys  sendgrid.Keys
 	eventRequests atomic.Int64 // requests of event webhooks at this moment
 	buffered      atomic.Int64 // bytes of JSON bodies held at this moment
@@ -109,6 +113,7 @@ func New(cfg Config) *Server {
 	s := &Server{
 		store: cfg.Store, outbox: cfg.Outbox, transports: cfg.Transports, consent: cfg.Consent, senders: cfg.Senders, log: cfg.Logger, limits: cfg.Limits.withDefaults(),
 		production: cfg.Production, plainHooks: cfg.PlainWebhooks, heartbeat: heartbeat, patience: readerPatience, sendGridKeys: cfg.SendGridKeys,
+		resolver: cfg.Resolver,
 	}
 	s.jobs = watch.New(s.readJob, s.limits.Watchers)
 	if s.log == nil {
@@ -217,6 +222,8 @@ func (s *Server) routes() []route {
 		{post, "/v1/messages/:id/resolve", send, s.resolveMessage},
 
 		{post, "/v1/send-jobs", send, s.createSendJob},
+		{post, "/v1/send-jobs/check", send, s.checkSendJob},
+		{post, "/v1/send-jobs/:id/check", send, s.checkDraft},
 		{get, "/v1/send-jobs", read, s.listSendJobs},
 		{get, "/v1/send-jobs/:id", read, s.getSendJob},
 		{get, "/v1/send-jobs/:id/events", read, s.watchSendJob},

@@ -40,7 +40,7 @@ var scopes = map[string]store.Scope{
 	"GET /v1/messages/:id/attempts": store.ScopeRead, "GET /v1/messages/:id/raw": store.ScopeRead, "POST /v1/messages/:id/retry": store.ScopeSend,
 	"POST /v1/messages/:id/cancel": store.ScopeSend, "POST /v1/messages/:id/resolve": store.ScopeSend,
 
-	"POST /v1/send-jobs": store.ScopeSend, "GET /v1/send-jobs": store.ScopeRead, "GET /v1/send-jobs/:id": store.ScopeRead,
+	"POST /v1/send-jobs": store.ScopeSend, "POST /v1/send-jobs/check": store.ScopeSend, "POST /v1/send-jobs/:id/check": store.ScopeSend, "GET /v1/send-jobs": store.ScopeRead, "GET /v1/send-jobs/:id": store.ScopeRead,
 	"GET /v1/send-jobs/:id/events": store.ScopeRead, "GET /v1/send-jobs/:id/report": store.ScopeRead,
 	"GET /v1/send-jobs/:id/messages": store.ScopeRead, "POST /v1/send-jobs/:id/cancel": store.ScopeSend,
 	"POST /v1/send-jobs/:id/resolve": store.ScopeSend, "GET /v1/messages/:id/proof": store.ScopeRead, "DELETE /v1/messages/:id/content": store.ScopeManage,
