@@ -46,8 +46,6 @@ var rules = map[string]rule{
 	"internal/store/storetest":           {ours: []string{"internal/mail", "internal/store"}, others: databases},
 	// consent is the way between a browser, Google and a stored grant; it knows neither HTTP pages nor the engine.
 	"internal/consent": {ours: []string{"internal/mail", "internal/transport", "internal/store"}, others: []string{"golang.org/x/oauth2"}},
-	// senders is the way from a From to the proof at SendGrid that its firm may send from it; the store has whose it is.
-	"internal/senders": {ours: []string{"internal/mail", "internal/transport", "internal/transport/sendgrid", "internal/store"}, others: []string{"golang.org/x/net/publicsuffix"}},
 	// inspect reads files that strangers made; it has its own fuzz tests and knows nothing of mail.
 	"internal/inspect": {others: []string{"golang.org/x/net/html/charset", "golang.org/x/text"}},
 	// preflight is the look at a batch before it is sent, stored or not.
