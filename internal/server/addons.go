@@ -50,8 +50,9 @@ func tenantAddOnOf(a *store.AddOn) api.TenantAddOn {
 
 // listTenantAddOns lists a tenant's add-ons.
 //
-//	@Summary	List the add-ons of a tenant
-//	@ID			listTenantAddOns
+//	@Summary		List the add-ons of a tenant
+//	@Description	Those that were ever switched on, with their dates.
+//	@ID				listTenantAddOns
 //	@Tags		tenants
 //	@Produce	json
 //	@Param		id	path		string	true	"Id of the tenant."
@@ -75,8 +76,9 @@ func (s *Server) listTenantAddOns(c *gin.Context) error {
 
 // getTenantAddOn gives one add-on of a tenant.
 //
-//	@Summary	Get an add-on of a tenant
-//	@ID			getTenantAddOn
+//	@Summary		Get an add-on of a tenant
+//	@Description	With its dates, and the key and the subuser that it uses.
+//	@ID				getTenantAddOn
 //	@Tags		tenants
 //	@Produce	json
 //	@Param		id		path		string	true	"Id of the tenant."

@@ -252,8 +252,9 @@ func (s *Server) appendDraftMessages(c *gin.Context) error {
 
 // getDraftMessage gives a message of a draft.
 //
-//	@Summary	Get a message of a draft
-//	@ID			getDraftMessage
+//	@Summary		Get a message of a draft
+//	@Description	As it was asked. When the draft was released, its messages are under `/v1/messages`.
+//	@ID				getDraftMessage
 //	@Tags		send-jobs
 //	@Produce	json
 //	@Param		id		path		string	true	"Id of the job."
@@ -332,8 +333,9 @@ func (s *Server) putDraftMessage(c *gin.Context) error {
 
 // deleteDraftMessage takes a message out of a draft.
 //
-//	@Summary	Remove a message from a draft
-//	@ID			deleteDraftMessage
+//	@Summary		Remove a message from a draft
+//	@Description	The others stay as they are. When the draft was released it is too late (409): cancel the message.
+//	@ID				deleteDraftMessage
 //	@Tags		send-jobs
 //	@Param		id		path	string	true	"Id of the job."
 //	@Param		message	path	string	true	"Id of the message."

@@ -125,8 +125,9 @@ func verificationOf(lang string, i *store.Identity) api.SenderVerification {
 
 // listSenderIdentities lists what a tenant may send from with SendGrid.
 //
-//	@Summary	List the sender identities of a tenant
-//	@ID			listSenderIdentities
+//	@Summary		List the sender identities of a tenant
+//	@Description	The domains and addresses that the tenant may send from with SendGrid, and those that it began to prove.
+//	@ID				listSenderIdentities
 //	@Tags		tenants
 //	@Produce	json
 //	@Param		id	path		string	true	"Id of the tenant."

@@ -70,8 +70,9 @@ func suppressionOf(p *store.Suppression) api.Suppression {
 
 // listSuppressions lists suppressed addresses.
 //
-//	@Summary	List suppressed addresses
-//	@ID			listSuppressions
+//	@Summary		List suppressed addresses
+//	@Description	Nothing is sent to them, by whatever transport, unless a mail says `override_suppression`.
+//	@ID				listSuppressions
 //	@Tags		suppressions
 //	@Produce	json
 //	@Param		address	query		string	false	"Only this address, in any form."
