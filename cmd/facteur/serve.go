@@ -51,6 +51,7 @@ func (c workerCmd) Run(a *app) error {
 type options struct {
 	listen           string // empty: no API
 	workers, migrate bool
+	lookAgain        time.Duration // how soon SendGrid is asked again about a sender; 0: as usual
 }
 
 // service is a running process: the database, the engine, and the API unless it is a worker only.
@@ -114,7 +115,7 @@ func (a *app) start(o options) (_ *service, err error) {
 		s.notify.Start()
 	}
 	bySendGrid, _ := transports[sendgrid.Name].(*sendgrid.Transport)
-	s.senders = senders.New(senders.Config{Store: s.store, SendGrid: bySendGrid, Logger: s.log, Wake: s.outbox.Wake})
+	s.senders = senders.New(senders.Config{Store: s.store, SendGrid: bySendGrid, Logger: s.log, Wake: s.outbox.Wake, Old: o.lookAgain})
 	if o.workers && bySendGrid != nil {
 		s.verifySenders()
 	}
