@@ -12,15 +12,20 @@ import (
 	"github.com/winprest/facteur/internal/transport/transporttest"
 )
 
-// installSendGrid is an installation whose SendGrid is sg.
+// installSendGrid is an installation whose SendGrid is sg, with the add-on.
 func installSendGrid(t *testing.T, url string, sg *transporttest.SendGrid) *installation {
 	t.Helper()
-	in := install(t, url, "FACTEUR_LOG_LEVEL=debug",
-		fmt.Sprintf(`FACTEUR_SENDGRID_KEYS=[{"name":"main","key":%q,"url":%q}]`, transporttest.SendGridTestKey, sg.URL()))
+	in := installBareSendGrid(t, url, sg)
 	if _, err := in.store.PutAddOn(t.Context(), &store.AddOn{TenantID: in.tenant.ID, Name: store.AddOnSendGrid}, nil); err != nil {
 		t.Fatal(err)
 	}
 	return in
+}
+
+func installBareSendGrid(t *testing.T, url string, sg *transporttest.SendGrid) *installation {
+	t.Helper()
+	return install(t, url, "FACTEUR_LOG_LEVEL=debug", "FACTEUR_SENDGRID_WEBHOOK_KEYS=main="+sg.EventKey(),
+		fmt.Sprintf(`FACTEUR_SENDGRID_KEYS=[{"name":"main","key":%q,"url":%q}]`, transporttest.SendGridTestKey, sg.URL()))
 }
 
 // sendGridProfile is one whose sender an operator has granted, whatever SendGrid knows of it.
