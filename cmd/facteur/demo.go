@@ -19,7 +19,7 @@ import (
 
 type demoCmd struct {
 	Gmail    bool `help:"Send through a stand-in for Gmail, which the profiles are connected to first." xor:"far"`
-	Sendgrid bool `help:"Send through a stand-in for SendGrid, with the add-on, a verified sender, and what it reports afterwards." xor:"far"`
+	SendGrid bool `name:"sendgrid" help:"Send through a stand-in for SendGrid, with the add-on, a verified sender, and what it reports afterwards." xor:"far"`
 	Keep     bool `help:"Leave the service and the mail server running afterwards, to try things by hand."`
 	Count    int  `help:"How many invoices to send." default:"200"`
 }
@@ -29,7 +29,7 @@ func (c demoCmd) flags() string {
 	switch {
 	case c.Gmail:
 		return "--gmail "
-	case c.Sendgrid:
+	case c.SendGrid:
 		return "--sendgrid "
 	}
 	return ""

@@ -30,7 +30,7 @@ func (c demoCmd) farEnd() (*demoFarEnd, error) {
 	if c.Gmail {
 		return c.google()
 	}
-	if c.Sendgrid {
+	if c.SendGrid {
 		return c.sendGrid()
 	}
 	server, err := demo.StartMailServer()

@@ -109,6 +109,30 @@ func TestSendGridEventsProveUncertainMails(t *testing.T) {
 	}
 }
 
+// SendGrid tells of a mail while it still owes the answer to it, which never comes.
+func TestSendGridEventBeforeTheAnswer(t *testing.T) {
+	pgtest.Both(t, func(t *testing.T, url string) {
+		sg := transporttest.StartSendGrid(t, transporttest.SendGridConfig{AnySender: true, Hook: func(step transporttest.SendGridStep) transporttest.SendGridAction {
+			if step.Endpoint == "send" {
+				return transporttest.SendGridAction{Accept: true, Drop: true, Delay: time.Second}
+			}
+			return transporttest.SendGridAction{}
+		}})
+		s := installSendGrid(t, url, sg).start()
+		job := s.batch(s.sendGridProfile("C001", "billing@firm.example", 1, map[string]any{}), 1)
+		if !sg.Wait(1, time.Minute) {
+			t.Fatal("no mail comes")
+		}
+		m := sg.Mails()[0]
+		s.reports(sg, sg.Event(m, m.To[0].Email, "delivered", nil))
+		s.until(job, map[string]int{"sent": 1})
+		if got := s.must("GET", "/v1/messages/"+m.CustomArgs[events.ArgMessage], nil); got["delivery"] != "delivered" || sg.Calls("upload") != 1 {
+			t.Errorf("%v, %d POSTs", got["delivery"], sg.Calls("upload"))
+		}
+		noKey(t, s)
+	})
+}
+
 // nothingComesOf reports what would change much if it were believed.
 func (s *service) nothingComesOf(sg *transporttest.SendGrid, job string, honest []transporttest.SendGridEvent) {
 	t := s.in.t

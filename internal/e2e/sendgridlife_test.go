@@ -18,7 +18,7 @@ import (
 
 // A firm's life with SendGrid: no add-on, the add-on, a sender that is not verified and then is, mail that is delivered or bounces
 // with the firm's own program told of it, an address that gets no more, and the add-on taken away and given back in the middle of a
-// batch. All of it goes with the firm's own subuser.
+// batch. All of it goes with the firm's subuser and with the key that the add-on names, the only one that this SendGrid knows.
 func TestSendGridLife(t *testing.T) {
 	pgtest.Both(t, func(t *testing.T, url string) {
 		const subuser = "firm-1"
@@ -30,7 +30,7 @@ func TestSendGridLife(t *testing.T) {
 			behalf[step.Subuser]++
 			return transporttest.SendGridAction{}
 		}
-		sg := transporttest.StartSendGrid(t, transporttest.SendGridConfig{Subusers: []string{subuser}, Hook: count})
+		sg := transporttest.StartSendGrid(t, transporttest.SendGridConfig{Keys: []transporttest.SendGridKey{{Key: secondKey}}, Subusers: []string{subuser}, Hook: count})
 		in := installBareSendGrid(t, url, sg)
 		s := in.start()
 		_, key, err := in.store.CreateKey(t.Context(), "", "e2e", []store.Scope{store.ScopeOperator})
@@ -64,7 +64,7 @@ func (s *service) firstSteps(sg *transporttest.SendGrid, addOn, subuser string, 
 	if status, answer, err := s.call("POST", "/v1/sender-profiles", wanted); err != nil || status != http.StatusForbidden || answer["code"] != "add_on_required" {
 		t.Fatalf("without the add-on: %d %v %v", status, answer, err)
 	}
-	s.must("PUT", addOn, map[string]any{"subuser": subuser}, operator...)
+	s.must("PUT", addOn, map[string]any{"key": "second", "subuser": subuser}, operator...)
 	p := s.must("POST", "/v1/sender-profiles", wanted)
 	if p["status"] != "held" || object(p, "problem")["code"] != "sendgrid_sender_unverified" {
 		t.Fatalf("before the verification: %v", p)
@@ -199,7 +199,7 @@ func (s *service) addOnOffAndOn(sg *transporttest.SendGrid, hook func(transportt
 	if status, answer, err := s.call("POST", "/v1/send-jobs", map[string]any{"purpose": "batch", "sender_profile_id": profile, "messages": mails(1)}); err != nil || status != http.StatusForbidden || answer["code"] != "add_on_required" {
 		t.Errorf("a batch without the add-on: %d %v %v", status, answer, err)
 	}
-	s.must("PUT", addOn, map[string]any{"subuser": subuser}, operator...)
+	s.must("PUT", addOn, map[string]any{"key": "second", "subuser": subuser}, operator...)
 	s.until(job, map[string]int{"sent": n})
 	if got := sg.Accepted() - before; got != n || sg.Duplicates() != 0 {
 		t.Errorf("SendGrid has %d mails, %d twice", got, sg.Duplicates())
