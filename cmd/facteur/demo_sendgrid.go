@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync/atomic"
@@ -32,7 +33,7 @@ func (c demoCmd) sendGrid() (*demoFarEnd, error) {
 	}
 	keys, err := events.ParseKeys("demo=" + s.EventKey())
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, s.Close())
 	}
 	return &demoFarEnd{
 		way: "through SendGrid", name: "SendGrid", addr: s.Addr(), close: s.Close,
@@ -49,7 +50,7 @@ func (c demoCmd) sendGrid() (*demoFarEnd, error) {
 		},
 		sendGrid: &demo.SendGrid{
 			Publish: func(domain string) { s.Publish("", domain) },
-			Posts:   s.Accepted,
+			Posts:   func() int { return s.Calls("upload") },
 			Report:  func(ctx context.Context, url, nobody string) (int, error) { return report(ctx, s, url, nobody) },
 		},
 		sendGridKeys:        sendgrid.Config{Keys: map[string]sendgrid.Key{onlyKey: {Secret: mail.Secret(transporttest.SendGridTestKey), BaseURL: s.URL()}}},

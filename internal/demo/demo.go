@@ -1,6 +1,6 @@
 // Package demo does the main job once, for a person to watch: a firm sends a letter and a batch of invoices to a small mail
-// server, or through a stand-in for Gmail or SendGrid, and what arrives is compared with what was sent. Everything goes through the public HTTP API and the public
-// client, as it would from another machine; the samples are made here and belong to nobody.
+// server, or through a stand-in for Gmail or SendGrid, and what arrives is compared with what was sent. Everything goes through the
+// public HTTP API and the public client, as it would from another machine; the samples are made here and belong to nobody.
 package demo
 
 import (

@@ -18,7 +18,7 @@ type SendGrid struct {
 	// Report has SendGrid report, to the signed event webhook of the service at url, that it took every mail it was given, and
 	// delivered it, but for those to one address: there is no such mailbox.
 	Report func(ctx context.Context, url, nobody string) (events int, err error)
-	// Posts is how many mails it was given.
+	// Posts is how often it was asked to send a mail.
 	Posts func() int
 }
 
@@ -98,7 +98,7 @@ func (r *run) reported(ctx context.Context) error {
 		return err
 	}
 	if statuses["sent"] != r.Count || r.SendGrid.Posts() != posts {
-		return fmt.Errorf("after the events the batch is %v, and SendGrid has %d mails more", statuses, r.SendGrid.Posts()-posts)
+		return fmt.Errorf("after the events the batch is %v, and SendGrid was asked to send %d more", statuses, r.SendGrid.Posts()-posts)
 	}
 	r.screen.done("%d mails were taken without an answer: not sent again, but proved sent by an event", silent["uncertain"])
 	deliveries, err := r.count(ctx, func(m api.Message) string { return m.Delivery })
