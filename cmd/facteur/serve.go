@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/winprest/facteur/internal/bounce/mailbox"
 	"github.com/winprest/facteur/internal/consent"
 	"github.com/winprest/facteur/internal/notify"
 	"github.com/winprest/facteur/internal/outbox"
@@ -59,6 +60,7 @@ type service struct {
 	consent     *consent.Service
 	stopChecks  func() // nil: grants are not checked
 	notify      *notify.Engine
+	bounces     *mailbox.Reader
 	listener    net.Listener
 	api         *server.Server
 	http        *http.Server
@@ -101,6 +103,7 @@ func (a *app) start(o options) (_ *service, err error) {
 	}); err != nil {
 		return nil, err
 	}
+	s.bounces = mailbox.New(mailbox.Config{Store: s.store, Outbox: s.outbox, Dialer: dial.New(dial.Policy{Allow: a.config.AllowNetworks}), Logger: s.log})
 	if o.workers {
 		if err = s.outbox.Start(a.ctx); err != nil {
 			return nil, err
@@ -108,11 +111,12 @@ func (a *app) start(o options) (_ *service, err error) {
 		s.checkGrants()
 		s.notify = notify.New(notify.Config{Store: s.store, Outbox: s.outbox, Policy: dial.Policy{Allow: a.config.AllowNetworks}, Logger: s.log})
 		s.notify.Start()
+		s.bounces.Start()
 	}
 	if o.listen != "" {
 		s.api = server.New(server.Config{
 			Store: s.store, Outbox: s.outbox, Transports: transports, Consent: s.consent, Logger: s.log, Production: a.config.Env == production,
-			PlainWebhooks: len(a.config.AllowNetworks) > 0,
+			PlainWebhooks: len(a.config.AllowNetworks) > 0, CheckBounces: s.bounces.Check,
 			SendGridKeys: a.config.sendGridWebhookKeys,
 			Limits: server.Limits{
 				SendBody: a.config.MaxSendBody, Attachment: a.config.MaxAttachment, Buffered: a.config.MaxBuffered, Watchers: a.config.MaxWatchers,
@@ -207,6 +211,9 @@ func (s *service) stop() error {
 	}
 	if s.stopChecks != nil {
 		s.stopChecks()
+	}
+	if s.bounces != nil {
+		s.bounces.Stop()
 	}
 	if s.notify != nil {
 		s.notify.Stop(ctx)

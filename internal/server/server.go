@@ -10,6 +10,7 @@
 package server
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
@@ -38,6 +39,8 @@ type Config struct {
 	Outbox     *outbox.Outbox
 	Transports transport.Registry // the ways a profile may name
 	Consent    *consent.Service   // nil: no profile can be connected to Gmail
+	// CheckBounces proves that a profile's bounce mailbox can be read: it gives nil then. nil: nothing reads them.
+	CheckBounces func(context.Context, *mail.Profile) *mail.ProfileTrouble
 	// SendGridKeys prove that events are SendGrid's; none: none are taken.
 	SendGridKeys sendgrid.Keys
 	Logger       *slog.Logger // nil: slog.Default()
@@ -84,6 +87,7 @@ type Server struct {
 	outbox     *outbox.Outbox
 	transports transport.Registry
 	consent    *consent.Service
+	bounces    func(context.Context, *mail.Profile) *mail.ProfileTrouble
 	log        *slog.Logger
 	limits     Limits
 	production bool
@@ -104,7 +108,7 @@ type Server struct {
 // New makes the handler of the whole API.
 func New(cfg Config) *Server {
 	s := &Server{
-		store: cfg.Store, outbox: cfg.Outbox, transports: cfg.Transports, consent: cfg.Consent, log: cfg.Logger, limits: cfg.Limits.withDefaults(),
+		store: cfg.Store, outbox: cfg.Outbox, transports: cfg.Transports, consent: cfg.Consent, bounces: cfg.CheckBounces, log: cfg.Logger, limits: cfg.Limits.withDefaults(),
 		production: cfg.Production, plainHooks: cfg.PlainWebhooks, heartbeat: heartbeat, patience: readerPatience, sendGridKeys: cfg.SendGridKeys,
 	}
 	s.jobs = watch.New(s.readJob, s.limits.Watchers)
