@@ -158,8 +158,14 @@ func (l Limits) Uses(used Usage, open int, now time.Time) []WindowUse {
 // Forecast says when the last of n more mails may be handed over, when nothing but the limits holds them up and nobody else's
 // mail goes before them.
 func (l Limits) Forecast(used Usage, open, n int, now time.Time) time.Time {
+	_, last := l.after(used, open, n, now)
+	return last
+}
+
+// after is Forecast with what is used by then.
+func (l Limits) after(used Usage, open, n int, now time.Time) (Usage, time.Time) {
 	if !l.Any() {
-		return now
+		return used, now
 	}
 	used = used.Add(open, now)
 	for n > 0 {
@@ -171,7 +177,7 @@ func (l Limits) Forecast(used Usage, open, n int, now time.Time) time.Time {
 		k := min(n, room.Mails)
 		used, n = used.Add(k, now), n-k
 	}
-	return now
+	return used, now
 }
 
 // Usage is what a profile handed over in the last day, oldest first. It is kept by the second for two minutes and by the minute

@@ -71,6 +71,36 @@ type file struct {
 // The errors: ErrErased; a format that this version does not know; an address, message id, header name or content id that Compose would
 // have refused; an error of Files; ErrFileChanged.
 func Render(ctx context.Context, c *Content, p *Profile, env Envelope, files Files) (*Rendered, error) {
+	r, err := layOut(c)
+	if err != nil {
+		return nil, err
+	}
+	r.Envelope, r.Profile, r.ctx, r.opener = env, p, ctx, files
+	held := int64(0)
+	for i := range r.files {
+		f := &r.files[i]
+		hold := f.Size <= maxHeldFile && held+f.Size <= maxHeld
+		if hold {
+			held += f.Size
+		}
+		if err := f.load(ctx, files, hold); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// RenderedSize is the number of bytes that the mail of a content will have, worked out without opening its files.
+func RenderedSize(c *Content) (int64, error) {
+	r, err := layOut(c)
+	if err != nil {
+		return 0, err
+	}
+	return r.size, nil
+}
+
+// layOut makes all of a mail but the contents of its files, whose sizes it knows.
+func layOut(c *Content) (*Rendered, error) {
 	if c.Erased {
 		return nil, ErrErased
 	}
@@ -85,22 +115,13 @@ func Render(ctx context.Context, c *Content, p *Profile, env Envelope, files Fil
 	if err := m.body(); err != nil {
 		return nil, err
 	}
-	r := &Rendered{Envelope: env, Content: c, Profile: p, text: m.b, files: m.files, utf8: m.utf8, ctx: ctx, opener: files}
-	r.size = int64(len(r.text))
-	held := int64(0)
+	r := &Rendered{Content: c, text: m.b, files: m.files, utf8: m.utf8, size: int64(len(m.b))}
 	for i := range r.files {
 		f := &r.files[i]
 		if f.Size < 0 {
 			return nil, f.changed("its length is negative")
 		}
 		r.size += base64Size(f.Size)
-		hold := f.Size <= maxHeldFile && held+f.Size <= maxHeld
-		if hold {
-			held += f.Size
-		}
-		if err := f.load(ctx, files, hold); err != nil {
-			return nil, err
-		}
 	}
 	return r, nil
 }

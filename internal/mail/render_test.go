@@ -48,6 +48,9 @@ func mustRender(t testing.TB, c *Content, env Envelope, files Files) (*Rendered,
 	if err != nil {
 		t.Fatal(err)
 	}
+	if size, err := RenderedSize(c); err != nil || size != r.Size() {
+		t.Errorf("RenderedSize is %d, %v; Size says %d", size, err, r.Size())
+	}
 	var b, again strings.Builder
 	n, err := r.WriteTo(&b)
 	if err != nil {

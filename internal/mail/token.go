@@ -66,6 +66,9 @@ type TokenInfo struct {
 	Source string // JSON pointer of the field of a mail that fills it: "/document/number"
 }
 
+// IsBuiltinToken says whether every text may use the token, whoever gives its value.
+func IsBuiltinToken(name string) bool { return builtinOf(name) != ownToken }
+
 // BuiltinTokens lists the built-in tokens in the order in which a person is shown them.
 func BuiltinTokens() []TokenInfo {
 	names := []string{nameNumber, nameDate, nameClient, nameType, nameReminder}

@@ -82,6 +82,7 @@ type sending struct {
 	replies   map[string]*mail.Content // by message id; nil: not there
 	items     []outbox.Item
 	unsure    []bool // items whose content is not known
+	first     []int  // where in problems those of each item begin; they go on to the next one's
 	inline    []inlineFile
 }
 
@@ -94,28 +95,38 @@ type inlineFile struct {
 
 // prepare works a request out and finds everything that is wrong with it, f included. Nothing is stored.
 func (s *Server) prepare(c *gin.Context, req *sendRequest, f *findings) (*sending, error) {
-	w := s.newSending(c, req)
-	for _, step := range []func() error{w.findSender, w.findFiles, w.makeDrafts} {
-		if err := step(); err != nil {
-			return nil, err
-		}
+	w, err := s.lookUp(c, req)
+	if err != nil {
+		return nil, err
 	}
 	// The outbox composes, too. Here it is done only when the request cannot be accepted anyway, so that the answer names
 	// every problem, and before files are stored, so that nothing is stored of a request that is refused.
 	if len(w.problems) > 0 || len(f.list) > 0 || len(w.inline) > 0 {
 		for i := range w.items {
-			w.problems.Under("", w.compose(i))
+			_, ps := w.compose(i)
+			w.problems.Under("", ps)
 		}
 	}
 	f.merge(w.problems)
 	return w, f.err()
 }
 
+// lookUp looks up all that a request refers to and makes its drafts. What is wrong with the references is in problems.
+func (s *Server) lookUp(c *gin.Context, req *sendRequest) (*sending, error) {
+	w := s.newSending(c, req)
+	for _, step := range []func() error{w.findSender, w.findFiles, w.makeDrafts} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	return w, nil
+}
+
 func (s *Server) newSending(c *gin.Context, req *sendRequest) *sending {
 	return &sending{
 		s: s, c: c, ctx: c.Request.Context(), tenant: tenantOf(c), req: req, now: time.Now().UTC(),
 		templates: map[templateKey]*mail.Template{}, composers: map[*mail.Template]*mail.Composer{}, replies: map[string]*mail.Content{},
-		items: make([]outbox.Item, len(req.mails)), unsure: make([]bool, len(req.mails)),
+		items: make([]outbox.Item, len(req.mails)), unsure: make([]bool, len(req.mails)), first: make([]int, len(req.mails)),
 	}
 }
 
@@ -130,6 +141,7 @@ func (w *sending) makeDrafts() error {
 	}
 	for i := range w.req.mails {
 		m, at := &w.req.mails[i], w.req.at(i)
+		w.first[i] = len(w.problems)
 		t, err := w.findTemplate(i, m)
 		if err != nil {
 			return err
@@ -259,17 +271,21 @@ func (w *sending) due(t *time.Time) time.Time {
 	return *t
 }
 
-// compose finds the problems of one mail, with pointers into the request.
-func (w *sending) compose(i int) mail.Problems {
+// compose finds the problems of one mail, with pointers into the request. Without problems it gives the content, too; a mail whose
+// content is not known has none.
+func (w *sending) compose(i int) (*mail.Content, mail.Problems) {
 	d := *w.items[i].Draft
 	if w.unsure[i] {
 		d.Subject, d.Text = "-", "-" // nobody knows what it says, which is said already
 	}
-	_, _, ps := w.composer(w.items[i].Template).Compose(&d, w.now)
+	content, _, ps := w.composer(w.items[i].Template).Compose(&d, w.now)
 	for k := range ps {
 		ps[k].Pointer = w.locate(i, ps[k].Pointer)
 	}
-	return ps
+	if w.unsure[i] {
+		content = nil
+	}
+	return content, ps
 }
 
 // locate makes a pointer into the i-th mail one into the request: the attachments of the job stand elsewhere.

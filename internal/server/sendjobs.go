@@ -50,17 +50,23 @@ func (s *Server) createSendJob(c *gin.Context) error {
 		if len(req.Messages) == 0 {
 			f.merge(mail.Problems{{Pointer: "/messages", Code: mail.CodeFieldRequired}})
 		}
-		w, err := s.prepare(c, &sendRequest{
-			purpose: req.Purpose, profileID: req.SenderProfileID, userRef: req.UserRef, companyRef: req.CompanyRef,
-			templateID: req.TemplateID, documentType: req.DocumentType, language: req.Language, attachments: req.Attachments,
-			sendAt: req.SendAt, job: jobDetail(&req), rules: rules,
-			mails: req.Messages, at: func(i int) string { return "/messages/" + strconv.Itoa(i) },
-		}, &f)
+		asked := jobRequest(&req)
+		asked.rules, asked.mails, asked.at = rules, req.Messages, func(i int) string { return "/messages/" + strconv.Itoa(i) }
+		w, err := s.prepare(c, asked, &f)
 		if err != nil {
 			return nil, err
 		}
 		return w.submit(id, w.acceptedJob)
 	})
+}
+
+// jobRequest is what a job's request says for all of its mails.
+func jobRequest(req *api.SendJobRequest) *sendRequest {
+	return &sendRequest{
+		purpose: cmp.Or(req.Purpose, outbox.PurposeBatch), profileID: req.SenderProfileID, userRef: req.UserRef, companyRef: req.CompanyRef,
+		templateID: req.TemplateID, documentType: req.DocumentType, language: req.Language, attachments: req.Attachments,
+		sendAt: req.SendAt, job: jobDetail(req),
+	}
 }
 
 func jobDetail(req *api.SendJobRequest) store.JobDetail {

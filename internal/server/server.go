@@ -26,6 +26,8 @@ import (
 	"github.com/winprest/facteur/internal/consent"
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/outbox"
+	"github.com/winprest/facteur/internal/preflight"
+	"github.com/winprest/facteur/internal/senders"
 	"github.com/winprest/facteur/internal/server/docs"
 	"github.com/winprest/facteur/internal/store"
 	"github.com/winprest/facteur/internal/transport"
@@ -39,12 +41,15 @@ type Config struct {
 	Outbox     *outbox.Outbox
 	Transports transport.Registry // the ways a profile may name
 	Consent    *consent.Service   // nil: no profile can be connected to Gmail
+	Senders    *senders.Service   // nil: no sender can be verified
 	// CheckBounces proves that a profile's bounce mailbox can be read: it gives nil then. nil: nothing reads them.
 	CheckBounces func(context.Context, *mail.Profile) *mail.ProfileTrouble
 	// SendGridKeys prove that events are SendGrid's; none: none are taken.
 	SendGridKeys sendgrid.Keys
 	Logger       *slog.Logger // nil: slog.Default()
 	Limits       Limits
+	// Resolver looks up the recipients' domains when a batch is checked; nil: they are not looked up.
+	Resolver preflight.Resolver
 	// Production adds Strict-Transport-Security: the service is reached over TLS.
 	Production bool
 	// PlainWebhooks permits webhook endpoints with http, for networks that the operator allows.
@@ -87,12 +92,14 @@ type Server struct {
 	outbox     *outbox.Outbox
 	transports transport.Registry
 	consent    *consent.Service
+	senders    *senders.Service
 	bounces    func(context.Context, *mail.Profile) *mail.ProfileTrouble
 	log        *slog.Logger
 	limits     Limits
 	production bool
 	plainHooks bool
 
+	resolver      preflight.Resolver
 	sendGridKeys  sendgrid.Keys
 	eventRequests atomic.Int64 // requests of event webhooks at this moment
 	buffered      atomic.Int64 // bytes of JSON bodies held at this moment
@@ -108,8 +115,9 @@ type Server struct {
 // New makes the handler of the whole API.
 func New(cfg Config) *Server {
 	s := &Server{
-		store: cfg.Store, outbox: cfg.Outbox, transports: cfg.Transports, consent: cfg.Consent, bounces: cfg.CheckBounces, log: cfg.Logger, limits: cfg.Limits.withDefaults(),
+		store: cfg.Store, outbox: cfg.Outbox, transports: cfg.Transports, consent: cfg.Consent, senders: cfg.Senders, bounces: cfg.CheckBounces, log: cfg.Logger, limits: cfg.Limits.withDefaults(),
 		production: cfg.Production, plainHooks: cfg.PlainWebhooks, heartbeat: heartbeat, patience: readerPatience, sendGridKeys: cfg.SendGridKeys,
+		resolver: cfg.Resolver,
 	}
 	s.jobs = watch.New(s.readJob, s.limits.Watchers)
 	if s.log == nil {
@@ -117,6 +125,9 @@ func New(cfg Config) *Server {
 	}
 	if s.consent == nil {
 		s.consent, _ = consent.New(consent.Config{Store: cfg.Store, Logger: s.log}) // without clients nothing can be wrong
+	}
+	if s.senders == nil {
+		s.senders = senders.New(senders.Config{Store: cfg.Store, Logger: s.log})
 	}
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
@@ -176,6 +187,8 @@ func (s *Server) routes() []route {
 		{post, "/v1/sender-profiles/:id/authorization", manage, s.beginAuthorization},
 		{get, "/v1/sender-profiles/:id/authorization", read, s.getAuthorization},
 		{del, "/v1/sender-profiles/:id/authorization", manage, s.revokeAuthorization},
+		{post, "/v1/sender-profiles/:id/sender-verification", manage, s.beginSenderVerification},
+		{get, "/v1/sender-profiles/:id/sender-verification", read, s.getSenderVerification},
 
 		{get, "/v1/gmail-clients", read, s.listGmailClients},
 		{put, "/v1/gmail-clients/:name", manage, s.putGmailClient},
@@ -213,6 +226,8 @@ func (s *Server) routes() []route {
 		{post, "/v1/messages/:id/resolve", send, s.resolveMessage},
 
 		{post, "/v1/send-jobs", send, s.createSendJob},
+		{post, "/v1/send-jobs/check", send, s.checkSendJob},
+		{post, "/v1/send-jobs/:id/check", send, s.checkDraft},
 		{get, "/v1/send-jobs", read, s.listSendJobs},
 		{get, "/v1/send-jobs/:id", read, s.getSendJob},
 		{get, "/v1/send-jobs/:id/events", read, s.watchSendJob},
@@ -250,6 +265,8 @@ func (s *Server) routes() []route {
 		{post, "/webhooks/sendgrid", public, s.takeSendGridEvents},
 
 		{get, "/v1/audit-events", read, s.listAuditEvents},
+		{get, "/v1/add-ons", read, s.listAddOns},
+		{get, "/v1/usage", read, s.getUsage},
 
 		{post, "/v1/tenants", operator, s.createTenant},
 		{get, "/v1/tenants", operator, s.listTenants},
@@ -257,6 +274,14 @@ func (s *Server) routes() []route {
 		{post, "/v1/tenants/:id/api-keys", operator, s.createAPIKey},
 		{get, "/v1/tenants/:id/api-keys", operator, s.listAPIKeys},
 		{del, "/v1/tenants/:id/api-keys/:key", operator, s.revokeAPIKey},
+		{get, "/v1/tenants/:id/add-ons", operator, s.listTenantAddOns},
+		{get, "/v1/tenants/:id/add-ons/:name", operator, s.getTenantAddOn},
+		{put, "/v1/tenants/:id/add-ons/:name", operator, s.putTenantAddOn},
+		{del, "/v1/tenants/:id/add-ons/:name", operator, s.deleteTenantAddOn},
+		{get, "/v1/tenants/:id/sender-identities", operator, s.listSenderIdentities},
+		{put, "/v1/tenants/:id/sender-identities/:identity", operator, s.putSenderIdentity},
+		{del, "/v1/tenants/:id/sender-identities/:identity", operator, s.deleteSenderIdentity},
+		{get, "/v1/usage-report", operator, s.getUsageReport},
 	}
 }
 

@@ -40,7 +40,7 @@ var scopes = map[string]store.Scope{
 	"GET /v1/messages/:id/attempts": store.ScopeRead, "GET /v1/messages/:id/raw": store.ScopeRead, "POST /v1/messages/:id/retry": store.ScopeSend,
 	"POST /v1/messages/:id/cancel": store.ScopeSend, "POST /v1/messages/:id/resolve": store.ScopeSend,
 
-	"POST /v1/send-jobs": store.ScopeSend, "GET /v1/send-jobs": store.ScopeRead, "GET /v1/send-jobs/:id": store.ScopeRead,
+	"POST /v1/send-jobs": store.ScopeSend, "POST /v1/send-jobs/check": store.ScopeSend, "POST /v1/send-jobs/:id/check": store.ScopeSend, "GET /v1/send-jobs": store.ScopeRead, "GET /v1/send-jobs/:id": store.ScopeRead,
 	"GET /v1/send-jobs/:id/events": store.ScopeRead, "GET /v1/send-jobs/:id/report": store.ScopeRead,
 	"GET /v1/send-jobs/:id/messages": store.ScopeRead, "POST /v1/send-jobs/:id/cancel": store.ScopeSend,
 	"POST /v1/send-jobs/:id/resolve": store.ScopeSend, "GET /v1/messages/:id/proof": store.ScopeRead, "DELETE /v1/messages/:id/content": store.ScopeManage,
@@ -64,6 +64,13 @@ var scopes = map[string]store.Scope{
 	"POST /v1/tenants": store.ScopeOperator, "GET /v1/tenants": store.ScopeOperator, "GET /v1/tenants/:id": store.ScopeOperator,
 	"POST /v1/tenants/:id/api-keys": store.ScopeOperator, "GET /v1/tenants/:id/api-keys": store.ScopeOperator,
 	"DELETE /v1/tenants/:id/api-keys/:key": store.ScopeOperator,
+
+	"POST /v1/sender-profiles/:id/sender-verification": store.ScopeManage, "GET /v1/sender-profiles/:id/sender-verification": store.ScopeRead,
+	"GET /v1/add-ons": store.ScopeRead, "GET /v1/usage": store.ScopeRead,
+	"GET /v1/tenants/:id/add-ons": store.ScopeOperator, "GET /v1/tenants/:id/add-ons/:name": store.ScopeOperator,
+	"PUT /v1/tenants/:id/add-ons/:name": store.ScopeOperator, "DELETE /v1/tenants/:id/add-ons/:name": store.ScopeOperator,
+	"GET /v1/tenants/:id/sender-identities": store.ScopeOperator, "PUT /v1/tenants/:id/sender-identities/:identity": store.ScopeOperator,
+	"DELETE /v1/tenants/:id/sender-identities/:identity": store.ScopeOperator, "GET /v1/usage-report": store.ScopeOperator,
 }
 
 func TestScopes(t *testing.T) {

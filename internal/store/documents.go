@@ -163,6 +163,10 @@ func (d *Duplicate) void() bool {
 
 // look finds out whether the earlier message has reached the recipient of the use.
 func (d *Duplicate) look(u *keyUse) error {
+	return d.lookFor(u.key, u.sub.rows[u.message].document.KeysOf)
+}
+
+func (d *Duplicate) lookFor(key mail.DocumentKey, keysOf func([]mail.Recipient) []mail.DocumentKey) error {
 	var recipients []mail.Recipient
 	if err := json.Unmarshal(d.recipients, &recipients); err != nil {
 		return fmt.Errorf("recipients of %s: %w", d.EarlierID, err)
@@ -170,7 +174,7 @@ func (d *Duplicate) look(u *keyUse) error {
 	recipients = slices.DeleteFunc(recipients, func(r mail.Recipient) bool {
 		return r.Status != mail.RecipientSent && r.Status != mail.RecipientUncertain
 	})
-	d.reached = slices.Contains(u.sub.rows[u.message].document.KeysOf(recipients), u.key)
+	d.reached = slices.Contains(keysOf(recipients), key)
 	return nil
 }
 

@@ -139,6 +139,17 @@ func (s *Store) ListDrafts(ctx context.Context, tenantID, jobID string, p Page) 
 	return list(q, p, "id", func(r *draftRow) string { return r.ID }, (*draftRow).draft)
 }
 
+// DraftsAfter gives at most n messages of a draft above an id, in the order in which they came, without keeping anybody from changing them.
+func (s *Store) DraftsAfter(ctx context.Context, tenantID, jobID, after string, n int) ([]DraftMessage, error) {
+	var rows []draftRow
+	err := s.ro.WithContext(ctx).Where("tenant_id = ? AND job_id = ? AND id > ?", tenantID, jobID, after).Order("id").Limit(n).Find(&rows).Error
+	page := make([]DraftMessage, len(rows))
+	for i := range rows {
+		page[i] = DraftMessage{rows[i].ID, json.RawMessage(rows[i].Source)}
+	}
+	return page, failed("read drafts", err)
+}
+
 // Draft gives one message of a draft.
 func (s *Store) Draft(ctx context.Context, tenantID, jobID, id string) (*DraftMessage, error) {
 	var row draftRow

@@ -218,3 +218,31 @@ func TestProfileEvents(t *testing.T) {
 		step("edit that mends", func() error { return s.UpdateProfile(ctx, p, 0) }, store.EventProfileRecovered)
 	})
 }
+
+// What is reported after sending is told once for each recipient whose state it changes.
+func TestDeliveryEvents(t *testing.T) {
+	both(t, func(t *testing.T, s *store.Store) {
+		ctx := context.Background()
+		p := newProfile(t, s, newTenant(t, s))
+		listen(t, s, p.TenantID, store.EventMessageDelivered, store.EventMessageBounced)
+		_, ids := submit(t, s, p, 1)
+		settle(t, s, p, "a", mail.StatusSent)
+		report := func(id string, kind mail.EventKind) mail.Event {
+			return mail.Event{ID: id, TenantID: p.TenantID, MessageID: ids[0], Address: "zoe0@zoe.example", Kind: kind, At: time.Now().UnixMicro()}
+		}
+		for _, e := range []mail.Event{
+			report("1", mail.EventDelivered), report("1", mail.EventDelivered), report("2", mail.EventDelivered), report("3", mail.EventBounced), report("4", mail.EventDelivered),
+		} {
+			if _, err := s.TakeEvents(ctx, p.Transport, []mail.Event{e}, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		told := events(t, s, p.TenantID)
+		if got := eventTypes(told); !slices.Equal(got, []store.EventType{store.EventMessageDelivered, store.EventMessageBounced}) {
+			t.Fatalf("told: %v", got)
+		}
+		if e := told[1]; e.Subject != ids[0] || e.Data.Recipient != "zoe0@zoe.example" || e.Data.Status != "sent" {
+			t.Errorf("%+v", e)
+		}
+	})
+}

@@ -291,11 +291,13 @@ func (s *Store) putDeliveries(ctx context.Context, tx *Tx, found []*eventMessage
 	cols := newColumns(5, len(changed))
 	at := make([]int64, 0, len(changed))
 	touched := map[messageKey]*eventMessage{}
+	var told []Event
 	for r, e := range changed {
 		m := by[r.messageKey]
 		cols.add(r.tenantID, r.id, r.address, string(m.known[r.address]), e.Evidence)
 		at = append(at, e.At)
 		touched[r.messageKey] = m
+		told = append(told, Event{TenantID: r.tenantID, Type: eventOfDelivery[m.known[r.address]], Subject: r.id, At: fromMicros(e.At), Data: EventData{Status: m.status, Recipient: r.address}})
 	}
 	whole := newColumns(3, len(touched))
 	tenants, ids := keyColumns(touched)
@@ -305,6 +307,19 @@ func (s *Store) putDeliveries(ctx context.Context, tx *Tx, found []*eventMessage
 			whole.add(m.tenantID, m.id, string(d))
 		}
 	}
+	if err := s.writeDeliveries(ctx, tx, cols, at, whole); err != nil {
+		return err
+	}
+	return s.AppendEvents(ctx, tx, told)
+}
+
+// eventOfDelivery is what is told of a recipient's new state.
+var eventOfDelivery = map[mail.Delivery]EventType{
+	mail.DeliveryDelivered: EventMessageDelivered, mail.DeliveryBounced: EventMessageBounced, mail.DeliveryComplained: EventMessageComplained,
+}
+
+// writeDeliveries writes the states of recipients, then those of whole messages.
+func (s *Store) writeDeliveries(ctx context.Context, tx *Tx, cols columns, at []int64, whole columns) error {
 	if tx.PG != nil {
 		if len(at) > 0 {
 			if _, err := tx.PG.Exec(ctx, putDeliveriesPostgres, cols[0], cols[1], cols[2], cols[3], cols[4], at); err != nil {

@@ -91,6 +91,8 @@ type CheckStep struct {
 	OK    bool       `json:"ok"`
 	Code  string     `json:"code,omitempty"` // a verdict's code when not OK
 	Reply mail.Reply `json:"reply"`
+	// MaxBytes is the largest encoded message that the far end has just said it takes (RFC 1870); 0: it did not say.
+	MaxBytes int64 `json:"max_bytes,omitempty"`
 }
 
 // Error is a failure to open a session.

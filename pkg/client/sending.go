@@ -84,6 +84,17 @@ func (c *Client) SendBatch(ctx context.Context, r api.SendJobRequest, opts ...Ca
 	return do[api.AcceptedSendJob](ctx, c, call{method: http.MethodPost, path: "/v1/send-jobs", body: r, opts: opts})
 }
 
+// CheckBatch looks at a batch that is to be sent, and stores and sends nothing. What is wrong with it is in the answer; the error is
+// about the call itself.
+func (c *Client) CheckBatch(ctx context.Context, r api.SendJobRequest) (api.SendJobCheck, error) {
+	return do[api.SendJobCheck](ctx, c, call{method: http.MethodPost, path: "/v1/send-jobs/check", body: r})
+}
+
+// CheckDraft looks at a draft as it would be if it was released now.
+func (c *Client) CheckDraft(ctx context.Context, id string) (api.SendJobCheck, error) {
+	return do[api.SendJobCheck](ctx, c, call{method: http.MethodPost, path: "/v1/send-jobs/" + url.PathEscape(id) + "/check"})
+}
+
 // SendJob gives a job and its live counts.
 func (c *Client) SendJob(ctx context.Context, id string) (api.SendJob, error) {
 	return do[api.SendJob](ctx, c, call{method: http.MethodGet, path: "/v1/send-jobs/" + url.PathEscape(id)})

@@ -31,7 +31,7 @@ type text struct {
 
 type language struct {
 	Problems map[string]text              `json:"problems"`
-	Words    map[string]map[string]string `json:"words"` // by kind ("token", "step", "page", "resolve", "report"...) and key
+	Words    map[string]map[string]string `json:"words"` // by kind ("token", "step", "page", "resolve", "report", "remedy"...) and key
 }
 
 //go:embed fr.json nl.json en.json de.json
@@ -67,7 +67,7 @@ func Lookup(lang, code string, params map[string]string) (title, detail string) 
 }
 
 // Word gives a short text that is no problem: kind "token" describes a template token, kind "step" names a step of a
-// profile's check. A key without a text gives itself.
+// profile's check, kind "remedy" says what to do about a problem of a batch. A key without a text gives itself.
 func Word(lang, kind, key string) string {
 	if w := in(lang).Words[kind][key]; w != "" {
 		return w
@@ -76,7 +76,8 @@ func Word(lang, kind, key string) string {
 }
 
 // Phrase is Word with its {params}, given as key, value pairs. Kind "page" are the words of the pages for a person, kind "limit" says
-// that a limit of a profile is reached ({max}), kind "resolve" say how to find out what became of a mail, kind "evidence" what is known of it
+// that a limit of a profile is reached ({max}), kind "sender" say what is to be done for the proof of a sender, kind
+// "resolve" say how to find out what became of a mail, kind "evidence" what is known of it
 // ({code}), kind "health" how a profile is doing ({until}); kinds "status" and "proof" are the words of a proof of dispatch.
 func Phrase(lang, kind, key string, params ...string) string {
 	values := make(map[string]string, len(params)/2)

@@ -147,7 +147,7 @@ func (t *Transport) Check(ctx context.Context, p *mail.Profile) []transport.Chec
 	}
 	defer s.Close() //nolint:errcheck // nothing depends on it
 	v := s.probe(ctx, p)
-	return append(steps, transport.CheckStep{Name: "sender", OK: v.Outcome == mail.OutcomeSent, Code: v.Code, Reply: v.Reply})
+	return append(steps, transport.CheckStep{Name: "sender", OK: v.Outcome == mail.OutcomeSent, Code: v.Code, Reply: v.Reply, MaxBytes: s.ext.size})
 }
 
 // asciiHost gives a host as DNS and TLS want it; what is no international name comes back as it is.
