@@ -75,7 +75,7 @@ func TestRealReports(t *testing.T) {
 	}
 }
 
-// A report that is cut off says the same or nothing: what is only half there is never another address or another code.
+// A report that is cut off after its second part says the same, and wherever it is cut never names another mail.
 func TestCutOff(t *testing.T) {
 	whole := sample(t, "postfix.eml")
 	full, err := bounce.Parse(bytes.NewReader(whole))
