@@ -192,6 +192,14 @@ func (w *contractWorld) profiles() {
 	}
 	w.refuse(412, "version_mismatch", contractCall{key: w.full, method: "PATCH", path: one, header: http.Header{"If-Match": {tag}}, body: object{"name": "Jan"}})
 	w.labelled("name", w.post(200, one+"/check", nil), "steps")
+	for _, host := range []string{"imap.zoe.example", "refuses.zoe.example"} {
+		w.do(200, contractCall{key: w.full, method: "PATCH", path: one, body: object{
+			"bounce_mailbox": object{"host": host, "username": "invoices", "password": "horse", "verp": true},
+		}})
+		w.post(200, one+"/check", nil)
+	}
+	w.get(one)
+	w.do(200, contractCall{key: w.full, method: "PATCH", path: one, body: object{"bounce_mailbox": nil}})
 	w.get(one + "/health")
 	resends := w.do(200, contractCall{key: w.full, method: "PATCH", path: one, body: object{"on_uncertain": "resend"}})
 	back := w.do(200, contractCall{key: w.full, method: "PATCH", path: one, body: object{"on_uncertain": nil}})
