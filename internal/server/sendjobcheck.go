@@ -78,7 +78,7 @@ func (s *Server) checkDraft(c *gin.Context) error {
 		return err
 	}
 	if j.State != mail.JobDraft {
-		return refuse(http.StatusConflict, codeJobNotDraft)
+		return refuse(http.StatusConflict, codeJobNotCheckable)
 	}
 	ctx, cancel := context.WithCancel(c.Request.Context())
 	defer cancel()
