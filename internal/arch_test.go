@@ -51,9 +51,11 @@ var rules = map[string]rule{
 	// preflight is the look at a batch before it is sent, stored or not.
 	"internal/preflight": {ours: []string{"internal/mail", "internal/transport", "internal/store", "internal/inspect"}},
 	"internal/outbox":    {ours: []string{"internal/mail", "internal/transport", "internal/store"}, others: slices.Concat(queue, databases)},
+	// senders is the way from a From to the proof at SendGrid that its firm may send from it; the store has whose it is.
+	"internal/senders": {ours: []string{"internal/mail", "internal/transport", "internal/transport/sendgrid", "internal/store"}, others: []string{"golang.org/x/net/publicsuffix"}},
 	// notify tells a tenant's programs and people what happened; it lives beside the engine, so that no receiver is in the way of mail.
 	"internal/notify": {ours: []string{"api", "internal/mail", "internal/store", "internal/outbox", "internal/transport/dial", "internal/server/texts"}},
-	"internal/server": {ours: []string{"api", "internal/mail", "internal/transport", "internal/store", "internal/outbox", "internal/consent", "internal/notify", "internal/preflight", "internal/watch", "internal/transport/sendgrid/events", "internal/server/docs", "internal/server/texts"}, others: []string{"github.com/gin-gonic/gin", "github.com/go-playground", "golang.org/x/text", "github.com/prometheus/client_golang"}},
+	"internal/server": {ours: []string{"api", "internal/senders", "internal/transport/sendgrid", "internal/mail", "internal/transport", "internal/store", "internal/outbox", "internal/consent", "internal/notify", "internal/preflight", "internal/watch", "internal/transport/sendgrid/events", "internal/server/docs", "internal/server/texts"}, others: []string{"github.com/gin-gonic/gin", "github.com/go-playground", "golang.org/x/text", "github.com/prometheus/client_golang"}},
 	// watch is how any number of callers follow a send job at the price of one; it knows neither jobs nor HTTP.
 	"internal/watch":            {},
 	"internal/server/texts":     {ours: []string{"internal/mail"}, others: []string{"golang.org/x/text"}},

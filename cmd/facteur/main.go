@@ -44,6 +44,11 @@ type cli struct {
 	Tenant  struct {
 		Create tenantCreateCmd `cmd:"" help:"Make a tenant: one customer firm."`
 		List   tenantListCmd   `cmd:"" help:"List the tenants."`
+		AddOn  struct {
+			On   addOnOnCmd   `cmd:"" help:"Switch SendGrid on, or change its dates or account."`
+			Off  addOnOffCmd  `cmd:"" help:"Switch SendGrid off: mail that needs it is held."`
+			List addOnListCmd `cmd:"" help:"List the add-ons of a tenant."`
+		} `cmd:"" help:"The paid extras of a tenant."`
 	} `cmd:"" help:"Tenants."`
 	Key struct {
 		Create keyCreateCmd `cmd:"" help:"Make an API key and print it, once."`

@@ -12,9 +12,11 @@ import (
 	"github.com/winprest/facteur/internal/consent"
 	"github.com/winprest/facteur/internal/notify"
 	"github.com/winprest/facteur/internal/outbox"
+	"github.com/winprest/facteur/internal/senders"
 	"github.com/winprest/facteur/internal/server"
 	"github.com/winprest/facteur/internal/store"
 	"github.com/winprest/facteur/internal/transport/dial"
+	"github.com/winprest/facteur/internal/transport/sendgrid"
 )
 
 type serveCmd struct {
@@ -58,6 +60,8 @@ type service struct {
 	outbox      *outbox.Outbox
 	consent     *consent.Service
 	stopChecks  func() // nil: grants are not checked
+	senders     *senders.Service
+	stopSenders func() // nil: senders are not verified
 	notify      *notify.Engine
 	listener    net.Listener
 	api         *server.Server
@@ -92,7 +96,7 @@ func (a *app) start(o options) (_ *service, err error) {
 	if s.consent, err = a.openConsent(s); err != nil {
 		return nil, err
 	}
-	transports, err := a.transports(s.consent)
+	transports, err := a.transports(s.consent, senders.Accounts{Store: s.store})
 	if err != nil {
 		return nil, err
 	}
@@ -109,9 +113,14 @@ func (a *app) start(o options) (_ *service, err error) {
 		s.notify = notify.New(notify.Config{Store: s.store, Outbox: s.outbox, Policy: dial.Policy{Allow: a.config.AllowNetworks}, Logger: s.log})
 		s.notify.Start()
 	}
+	bySendGrid, _ := transports[sendgrid.Name].(*sendgrid.Transport)
+	s.senders = senders.New(senders.Config{Store: s.store, SendGrid: bySendGrid, Logger: s.log, Wake: s.outbox.Wake})
+	if o.workers && bySendGrid != nil {
+		s.verifySenders()
+	}
 	if o.listen != "" {
 		s.api = server.New(server.Config{
-			Store: s.store, Outbox: s.outbox, Transports: transports, Consent: s.consent, Logger: s.log, Production: a.config.Env == production,
+			Store: s.store, Outbox: s.outbox, Transports: transports, Consent: s.consent, Senders: s.senders, Logger: s.log, Production: a.config.Env == production,
 			PlainWebhooks: len(a.config.AllowNetworks) > 0,
 			SendGridKeys:  a.config.sendGridWebhookKeys,
 			Resolver:      net.DefaultResolver,
@@ -176,6 +185,20 @@ func (s *service) checkGrants() {
 	}()
 }
 
+// verifySenders looks at SendGrid for senders that wait for their proof, until stopSenders.
+func (s *service) verifySenders() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	s.stopSenders = func() {
+		cancel()
+		<-done
+	}
+	go func() {
+		defer close(done)
+		s.senders.Run(ctx)
+	}()
+}
+
 func (s *service) url() string { return "http://" + s.listener.Addr().String() }
 
 // runUntil serves until ctx ends or the API breaks, then stops.
@@ -208,6 +231,9 @@ func (s *service) stop() error {
 	}
 	if s.stopChecks != nil {
 		s.stopChecks()
+	}
+	if s.stopSenders != nil {
+		s.stopSenders()
 	}
 	if s.notify != nil {
 		s.notify.Stop(ctx)

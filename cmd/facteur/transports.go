@@ -13,7 +13,7 @@ import (
 )
 
 // transports are the ways a mail can leave this process.
-func (a *app) transports(tokens gmail.Tokens) (transport.Registry, error) {
+func (a *app) transports(tokens gmail.Tokens, accounts sendgrid.Accounts) (transport.Registry, error) {
 	helo := a.config.HELO
 	if helo == "" {
 		// A host that does not know its name gives none, and the driver has one for that.
@@ -34,7 +34,9 @@ func (a *app) transports(tokens gmail.Tokens) (transport.Registry, error) {
 		byGmail,
 	}
 	if len(a.config.sendGrid.Keys) > 0 {
-		bySendGrid, err := sendgrid.New(a.config.sendGrid)
+		cfg := a.config.sendGrid
+		cfg.Accounts = accounts
+		bySendGrid, err := sendgrid.New(cfg)
 		if err != nil {
 			return nil, err
 		}

@@ -47,6 +47,12 @@ func startSendGrid() (*sink, error) {
 // bySendGrid: 2,000 mails with a distinct 100 KB PDF each through SendGrid, which answers in 50 ms.
 func bySendGrid(ctx context.Context, b *bed) error {
 	const n, lanes = 2000, 20
+	if _, err := b.store.PutAddOn(ctx, &store.AddOn{TenantID: b.tenant, Name: store.AddOnSendGrid}, nil); err != nil {
+		return err
+	}
+	if _, err := b.store.GrantIdentity(ctx, &store.Identity{TenantID: b.tenant, Name: "bench.example"}, nil); err != nil {
+		return err
+	}
 	made, err := b.post("/v1/sender-profiles", map[string]any{
 		"level": "company", "owner_ref": store.NewID("own"), "name": "Bench", "default": true, "transport": "sendgrid",
 		"from": map[string]any{"address": "billing@bench.example"}, "max_connections": lanes, "limits": map[string]any{"preset": "none"},

@@ -8,18 +8,27 @@ import (
 	"time"
 
 	"github.com/winprest/facteur/internal/pgtest"
+	"github.com/winprest/facteur/internal/store"
 	"github.com/winprest/facteur/internal/transport/transporttest"
 )
 
 // installSendGrid is an installation whose SendGrid is sg.
 func installSendGrid(t *testing.T, url string, sg *transporttest.SendGrid) *installation {
 	t.Helper()
-	return install(t, url, "FACTEUR_LOG_LEVEL=debug",
+	in := install(t, url, "FACTEUR_LOG_LEVEL=debug",
 		fmt.Sprintf(`FACTEUR_SENDGRID_KEYS=[{"name":"main","key":%q,"url":%q}]`, transporttest.SendGridTestKey, sg.URL()))
+	if _, err := in.store.PutAddOn(t.Context(), &store.AddOn{TenantID: in.tenant.ID, Name: store.AddOnSendGrid}, nil); err != nil {
+		t.Fatal(err)
+	}
+	return in
 }
 
+// sendGridProfile is one whose sender an operator has granted, whatever SendGrid knows of it.
 func (s *service) sendGridProfile(owner, from string, connections int, settings map[string]any) string {
 	s.in.t.Helper()
+	if _, err := s.in.store.GrantIdentity(s.in.t.Context(), &store.Identity{TenantID: s.in.tenant.ID, Name: from}, nil); err != nil {
+		s.in.t.Fatal(err)
+	}
 	p := s.must("POST", "/v1/sender-profiles", map[string]any{
 		"level": "company", "owner_ref": owner, "name": "Invoices", "default": true, "transport": "sendgrid", "sendgrid": settings,
 		"from": map[string]any{"name": "Zoë SRL", "address": from}, "max_connections": connections, "limits": map[string]any{"preset": "none"},

@@ -22,6 +22,7 @@ type ahead struct {
 // known. handed says that the far end may have seen the mail.
 func (r *laneRun) send(ctx context.Context, c, following *store.Claimed) (handed bool) {
 	started := time.Now()
+	r.size = 0
 	var markErr error
 	marked := false // stays when a session turns out stale after its commit
 	v := r.attempt(ctx, c, &marked, func(ctx context.Context) error {
@@ -58,6 +59,10 @@ func (r *laneRun) send(ctx context.Context, c, following *store.Claimed) (handed
 		MessageID: c.ID, TenantID: c.TenantID, Token: c.Token, Attempts: c.Attempts, Settlement: s,
 		Attempt: attemptDetail(v, next), Outcome: v.Outcome, Started: started, Ended: ended,
 		Gone: v.NoSuchMailboxes(),
+	}
+	o.Attempt.Transport = r.profile.Transport
+	if marked { // the far end may have seen it
+		o.Attempt.Bytes = r.size
 	}
 	if s.Status == mail.StatusUncertain {
 		o.Watch = r.watch(r.profile.Transport, r.profile.Version, r.profile.ResendUncertain, false, c.Recipients)
@@ -123,6 +128,7 @@ func (r *laneRun) attempt(ctx context.Context, c *store.Claimed, marked *bool, c
 		r.log.Error("render", "message", c.ID, "error", err)
 		return mail.Verdict{Outcome: mail.OutcomeTemporary, Code: CodeContentUnavailable, Step: "render"}
 	}
+	r.size = rendered.Size()
 	driver, ok := r.transports[r.profile.Transport]
 	if !ok {
 		return mail.Verdict{Outcome: mail.OutcomePermanent, Scope: mail.ScopeProfile, Code: CodeTransportUnavailable, Step: "connect"}

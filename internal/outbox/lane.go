@@ -46,8 +46,9 @@ type laneRun struct {
 	breaker      *breaker
 	opened       uint64 // times that the breaker had opened before the claim
 	claim        int
-	limited      bool // the profile has limits, so that claims are counted
-	blocked      bool // the profile was held or paused in this turn, or allows fewer lanes by now
+	size         int64 // of the mail that is being handed over
+	limited      bool  // the profile has limits, so that claims are counted
+	blocked      bool  // the profile was held or paused in this turn, or allows fewer lanes by now
 }
 
 // workLane is what a wake-up does.

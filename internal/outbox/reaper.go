@@ -53,9 +53,12 @@ func (o *Outbox) tidy(ctx context.Context) error {
 	return errors.Join(err1, err2)
 }
 
-// Sweep is one look of the reaper: give back the claims of dead processes, declare uncertain what they were handing over,
+// Sweep is one look of the reaper: have the dates of add-ons take effect, give back the claims of dead processes, declare uncertain what they were handing over,
 // give up what has waited too long, and wake lanes of profiles that have something due.
 func (o *Outbox) Sweep(ctx context.Context) error {
+	if err := o.store.TurnAddOns(ctx); err != nil {
+		return err
+	}
 	n, err := o.store.ReapUnclaimed(ctx)
 	if err != nil {
 		return err

@@ -29,6 +29,7 @@ func TestContract(t *testing.T) {
 	w.attachments()
 	w.profiles()
 	w.gmail()
+	w.addOns()
 	w.templates()
 	w.messagesAtRest()
 	w.jobs()
@@ -246,6 +247,62 @@ func (w *contractWorld) gmail() {
 	w.get(one + "/authorization")
 	w.do(204, contractCall{key: w.full, method: "DELETE", path: one})
 	w.refuse(409, "gmail_profile_required", contractCall{key: w.full, method: "POST", path: "/v1/sender-profiles/" + w.user + "/authorization"})
+}
+
+func (w *contractWorld) addOns() {
+	made := w.do(201, contractCall{key: w.operator, method: "POST", path: "/v1/tenants", body: object{"name": "=Zoë & Cie"}}).text(w, "id")
+	tenant := "/v1/tenants/" + made
+	manage := w.do(201, contractCall{key: w.operator, method: "POST", path: tenant + "/api-keys", body: object{"name": "key", "scopes": []string{"send", "read", "manage"}}}).text(w, "key")
+	own := func(want int, method, path string, body any) contractAnswer {
+		w.Helper()
+		return w.do(want, contractCall{key: manage, method: method, path: path, body: body})
+	}
+	operator := func(want int, method, path string, body any) contractAnswer {
+		w.Helper()
+		return w.do(want, contractCall{key: w.operator, method: method, path: path, body: body})
+	}
+	profile := object{
+		"level": "company", "owner_ref": "S001", "transport": "sendgrid", "from": object{"address": "invoices@cie.example"},
+		"sendgrid": object{"careful": true},
+	}
+	w.refuse(403, "add_on_required", contractCall{key: manage, method: "POST", path: "/v1/sender-profiles", body: profile})
+	operator(404, "GET", tenant+"/add-ons/sendgrid", nil)
+	w.refuse(422, "until_before_from", contractCall{key: w.operator, method: "PUT", path: tenant + "/add-ons/sendgrid", body: object{"until": "2020-01-01T00:00:00Z"}})
+	operator(200, "PUT", tenant+"/add-ons/sendgrid", object{"from": "2026-01-01T00:00:00Z", "until": "2199-01-01T00:00:00Z"})
+	operator(200, "GET", tenant+"/add-ons/sendgrid", nil)
+	operator(200, "GET", tenant+"/add-ons", nil)
+	own(200, "GET", "/v1/add-ons", nil)
+	one := "/v1/sender-profiles/" + own(201, "POST", "/v1/sender-profiles", profile).text(w, "id")
+	if st := own(200, "GET", one, nil).text(w, "status"); st != "held" {
+		w.Errorf("a profile without a verified sender is %s", st)
+	}
+	verification := one + "/sender-verification"
+	own(200, "GET", verification, nil)
+	own(200, "POST", one+"/check", nil)
+	w.refuse(422, "field_required", contractCall{key: manage, method: "POST", path: verification, body: object{"method": "single_sender"}})
+	own(200, "POST", verification, object{"method": "domain"})
+	own(200, "GET", verification, nil)
+	w.refuse(409, "sendgrid_profile_required", contractCall{key: w.full, method: "POST", path: "/v1/sender-profiles/" + w.user + "/sender-verification", body: object{"method": "domain"}})
+	w.refuse(409, "sendgrid_profile_required", contractCall{key: w.full, method: "GET", path: "/v1/sender-profiles/" + w.user + "/sender-verification"})
+	operator(200, "PUT", tenant+"/sender-identities/Invoices@cie.example", nil)
+	w.refuse(422, "sender_identity_invalid", contractCall{key: w.operator, method: "PUT", path: tenant + "/sender-identities/nothing", body: nil})
+	operator(200, "GET", tenant+"/sender-identities", nil)
+	if st := own(200, "GET", one, nil).text(w, "status"); st != "ready" {
+		w.Errorf("with a granted sender the profile is %s", st)
+	}
+	operator(204, "DELETE", tenant+"/sender-identities/invoices@cie.example", nil)
+	operator(204, "DELETE", tenant+"/add-ons/sendgrid", nil)
+	w.refuse(403, "add_on_required", contractCall{key: manage, method: "GET", path: verification})
+	w.refuse(403, "add_on_required", contractCall{key: manage, method: "POST", path: verification, body: object{"method": "domain"}})
+	own(200, "GET", "/v1/usage", nil)
+	own(200, "GET", "/v1/usage?month=2026-10", nil)
+	w.refuse(422, "month_invalid", contractCall{key: manage, method: "GET", path: "/v1/usage?month=2026-13"})
+	operator(200, "GET", "/v1/usage-report", nil)
+	report := operator(200, "GET", "/v1/usage-report?format=csv", nil)
+	if !bytes.Contains(report.body, []byte("'=Zoë & Cie")) {
+		w.Errorf("a formula is not defused: %s", report.body)
+	}
+	w.refuse(422, "value_unknown", contractCall{key: w.operator, method: "GET", path: "/v1/usage-report?format=xls"})
 }
 
 func (w *contractWorld) templates() {

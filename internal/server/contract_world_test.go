@@ -106,7 +106,7 @@ func newContractWorld(t *testing.T) *contractWorld {
 	if err := outbox.Migrate(ctx, st); err != nil {
 		t.Fatal(err)
 	}
-	ways := transport.NewRegistry(contractFarEnd{"smtp"}, contractFarEnd{"sandbox"}, contractFarEnd{"gmail"})
+	ways := transport.NewRegistry(contractFarEnd{"smtp"}, contractFarEnd{"sandbox"}, contractFarEnd{"gmail"}, contractFarEnd{"sendgrid"})
 	box, err := outbox.New(st, ways, outbox.Config{})
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +128,7 @@ func newContractWorld(t *testing.T) *contractWorld {
 	}
 	w := &contractWorld{T: t, store: st, sendgrid: grid, contract: c, google: google, outbox: box, ids: map[string]string{}}
 	quiet := slog.New(slog.DiscardHandler)
-	api := New(Config{Store: st, Outbox: box, Transports: ways, Logger: quiet, SendGridKeys: webhook, Consent: newConsent(t, st, box, google, quiet)})
+	api := New(Config{Store: st, Outbox: box, Transports: ways, Logger: quiet, SendGridKeys: webhook, Consent: newConsent(t, st, box, google, quiet), Senders: newSenders(t, st, box, grid)})
 	w.server = httptest.NewServer(c.Handler(t, api))
 	t.Cleanup(w.server.Close)
 	if _, w.operator, err = st.CreateKey(ctx, "", "operator", []store.Scope{store.ScopeOperator}); err != nil {

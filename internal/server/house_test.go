@@ -26,6 +26,7 @@ type house struct {
 	store        *store.Store
 	log          *lockedBuffer
 	google       *transporttest.Google
+	sendGrid     *transporttest.SendGrid
 	operator     string
 	ours, theirs tenantKeys
 }
@@ -98,7 +99,8 @@ func newHouse(t *testing.T, url string) *house {
 		}
 	})
 	h.google = transporttest.StartGoogle(t, transporttest.GoogleConfig{Clients: googleClients})
-	h.server = New(Config{Store: h.store, Outbox: box, Transports: ways, Logger: logger, Consent: newConsent(t, h.store, box, h.google, logger)})
+	h.sendGrid = transporttest.StartSendGrid(t, transporttest.SendGridConfig{})
+	h.server = New(Config{Store: h.store, Outbox: box, Transports: ways, Logger: logger, Consent: newConsent(t, h.store, box, h.google, logger), Senders: newSenders(t, h.store, box, h.sendGrid)})
 	h.operator = h.key("", store.ScopeOperator)
 	h.ours, h.theirs = h.tenant("ours"), h.tenant("theirs")
 	return h

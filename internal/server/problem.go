@@ -16,6 +16,7 @@ import (
 	"github.com/winprest/facteur/internal/consent"
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/outbox"
+	"github.com/winprest/facteur/internal/senders"
 	"github.com/winprest/facteur/internal/server/texts"
 	"github.com/winprest/facteur/internal/store"
 	"github.com/winprest/facteur/internal/watch"
@@ -106,6 +107,7 @@ func refusalOf(err error) *refusal {
 		state    *outbox.StateError
 		job      *outbox.JobStateError
 		refused  *consent.Refusal
+		unproved *senders.Refusal
 		large    *http.MaxBytesError
 	)
 	switch {
@@ -123,6 +125,12 @@ func refusalOf(err error) *refusal {
 		return refuse(http.StatusConflict, codeDraftEmpty)
 	case errors.As(err, &refused):
 		return &refusal{status: http.StatusConflict, code: refused.Code, params: refused.Params}
+	case errors.As(err, &unproved):
+		r := &refusal{status: unproved.Status, code: unproved.Code, params: unproved.Params, cause: unproved.Cause}
+		if r.status == http.StatusServiceUnavailable {
+			r.retryAfter = 10 * time.Second
+		}
+		return r
 	case errors.As(err, &large):
 		return refuse(http.StatusRequestEntityTooLarge, codeBodyTooLarge, "limit", bytesText(large.Limit))
 	case errors.Is(err, store.ErrNotFound):

@@ -61,6 +61,8 @@ func (s *Server) createProfile(c *gin.Context) error {
 		if p.Transport == gmailTransport { // nobody has consented yet
 			hold := consent.Unconnected()
 			p.Hold = &hold
+		} else if p.Hold, err = s.store.GateHold(c.Request.Context(), p); err != nil { // the store decides again when it stores it
+			return nil, err
 		}
 		a, err := profileAnswer(c, http.StatusCreated, p)
 		if err != nil {
@@ -94,6 +96,9 @@ func (s *Server) checkSettings(c *gin.Context, p *mail.Profile, f *findings) err
 		ps.Add("/sendgrid", codeSendGridNotUsed)
 	}
 	if err := s.checkGmail(c, p, &ps); err != nil {
+		return err
+	}
+	if err := s.checkSendGrid(c, p, &ps); err != nil {
 		return err
 	}
 	ids := make([]string, len(p.Attachments))
@@ -230,7 +235,6 @@ func (s *Server) patchProfile(c *gin.Context) error {
 		if err := s.store.UpdateProfile(c.Request.Context(), p, p.Version); err != nil {
 			return err
 		}
-		p.Hold, p.Pause, p.PausedUntil = nil, nil, time.Time{}
 		if err := s.holdUnconnected(c.Request.Context(), p); err != nil {
 			return err
 		}
@@ -309,6 +313,9 @@ func (s *Server) checkProfile(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := needAddOn(p); err != nil {
+		return err
+	}
 	t, ok := s.transports[p.Transport]
 	if !ok {
 		return refuseField("/transport", mail.CodeValueUnknown, "value", p.Transport, "allowed", strings.Join(s.transports.Names(), ", "))
@@ -317,7 +324,14 @@ func (s *Server) checkProfile(c *gin.Context) error {
 	defer cancel()
 	lang := language(c)
 	result := api.ProfileCheck{OK: true, Steps: []api.CheckStep{}}
-	for _, step := range t.Check(ctx, p) {
+	steps, err := s.ownSender(ctx, p)
+	if err != nil {
+		return err
+	}
+	if steps == nil {
+		steps = t.Check(ctx, p)
+	}
+	for _, step := range steps {
 		w := api.CheckStep{Name: step.Name, Label: texts.Word(lang, "step", step.Name), OK: step.OK, Reply: replyOf(&step.Reply)}
 		if !step.OK {
 			w.Problem, result.OK = trouble(lang, step.Code, &step.Reply), false

@@ -51,7 +51,7 @@ func (w *sending) findSender() error {
 		return nil
 	}
 	w.sender.ProfileID, w.sender.Level = w.profile.ID, string(w.profile.Level)
-	return nil
+	return needAddOn(w.profile)
 }
 
 type profileKey struct {

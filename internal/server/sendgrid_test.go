@@ -11,6 +11,7 @@ import (
 func TestSendGridSettings(t *testing.T) {
 	h := onSQLite(t)
 	f := h.furnish(h.ours.all)
+	h.must(http.StatusOK, h.operator, "PUT", "/v1/tenants/"+h.ours.id+"/add-ons/sendgrid", `{}`)
 	a := h.must(http.StatusCreated, h.ours.all, "POST", "/v1/sender-profiles", object{
 		"level": "company", "owner_ref": "C9", "transport": "sendgrid", "from": object{"address": "billing@firm.example"}, "sendgrid": object{"careful": true},
 	})

@@ -26,6 +26,7 @@ import (
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/outbox"
 	"github.com/winprest/facteur/internal/preflight"
+	"github.com/winprest/facteur/internal/senders"
 	"github.com/winprest/facteur/internal/server/docs"
 	"github.com/winprest/facteur/internal/store"
 	"github.com/winprest/facteur/internal/transport"
@@ -39,6 +40,7 @@ type Config struct {
 	Outbox     *outbox.Outbox
 	Transports transport.Registry // the ways a profile may name
 	Consent    *consent.Service   // nil: no profile can be connected to Gmail
+	Senders    *senders.Service   // nil: no sender can be verified
 	// SendGridKeys prove that events are SendGrid's; none: none are taken.
 	SendGridKeys sendgrid.Keys
 	Logger       *slog.Logger // nil: slog.Default()
@@ -87,6 +89,7 @@ type Server struct {
 	outbox     *outbox.Outbox
 	transports transport.Registry
 	consent    *consent.Service
+	senders    *senders.Service
 	log        *slog.Logger
 	limits     Limits
 	production bool
@@ -108,7 +111,7 @@ type Server struct {
 // New makes the handler of the whole API.
 func New(cfg Config) *Server {
 	s := &Server{
-		store: cfg.Store, outbox: cfg.Outbox, transports: cfg.Transports, consent: cfg.Consent, log: cfg.Logger, limits: cfg.Limits.withDefaults(),
+		store: cfg.Store, outbox: cfg.Outbox, transports: cfg.Transports, consent: cfg.Consent, senders: cfg.Senders, log: cfg.Logger, limits: cfg.Limits.withDefaults(),
 		production: cfg.Production, plainHooks: cfg.PlainWebhooks, heartbeat: heartbeat, patience: readerPatience, sendGridKeys: cfg.SendGridKeys,
 		resolver: cfg.Resolver,
 	}
@@ -118,6 +121,9 @@ func New(cfg Config) *Server {
 	}
 	if s.consent == nil {
 		s.consent, _ = consent.New(consent.Config{Store: cfg.Store, Logger: s.log}) // without clients nothing can be wrong
+	}
+	if s.senders == nil {
+		s.senders = senders.New(senders.Config{Store: cfg.Store, Logger: s.log})
 	}
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
@@ -177,6 +183,8 @@ func (s *Server) routes() []route {
 		{post, "/v1/sender-profiles/:id/authorization", manage, s.beginAuthorization},
 		{get, "/v1/sender-profiles/:id/authorization", read, s.getAuthorization},
 		{del, "/v1/sender-profiles/:id/authorization", manage, s.revokeAuthorization},
+		{post, "/v1/sender-profiles/:id/sender-verification", manage, s.beginSenderVerification},
+		{get, "/v1/sender-profiles/:id/sender-verification", read, s.getSenderVerification},
 
 		{get, "/v1/gmail-clients", read, s.listGmailClients},
 		{put, "/v1/gmail-clients/:name", manage, s.putGmailClient},
@@ -253,6 +261,8 @@ func (s *Server) routes() []route {
 		{post, "/webhooks/sendgrid", public, s.takeSendGridEvents},
 
 		{get, "/v1/audit-events", read, s.listAuditEvents},
+		{get, "/v1/add-ons", read, s.listAddOns},
+		{get, "/v1/usage", read, s.getUsage},
 
 		{post, "/v1/tenants", operator, s.createTenant},
 		{get, "/v1/tenants", operator, s.listTenants},
@@ -260,6 +270,14 @@ func (s *Server) routes() []route {
 		{post, "/v1/tenants/:id/api-keys", operator, s.createAPIKey},
 		{get, "/v1/tenants/:id/api-keys", operator, s.listAPIKeys},
 		{del, "/v1/tenants/:id/api-keys/:key", operator, s.revokeAPIKey},
+		{get, "/v1/tenants/:id/add-ons", operator, s.listTenantAddOns},
+		{get, "/v1/tenants/:id/add-ons/:name", operator, s.getTenantAddOn},
+		{put, "/v1/tenants/:id/add-ons/:name", operator, s.putTenantAddOn},
+		{del, "/v1/tenants/:id/add-ons/:name", operator, s.deleteTenantAddOn},
+		{get, "/v1/tenants/:id/sender-identities", operator, s.listSenderIdentities},
+		{put, "/v1/tenants/:id/sender-identities/:identity", operator, s.putSenderIdentity},
+		{del, "/v1/tenants/:id/sender-identities/:identity", operator, s.deleteSenderIdentity},
+		{get, "/v1/usage-report", operator, s.getUsageReport},
 	}
 }
 

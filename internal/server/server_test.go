@@ -64,6 +64,13 @@ var scopes = map[string]store.Scope{
 	"POST /v1/tenants": store.ScopeOperator, "GET /v1/tenants": store.ScopeOperator, "GET /v1/tenants/:id": store.ScopeOperator,
 	"POST /v1/tenants/:id/api-keys": store.ScopeOperator, "GET /v1/tenants/:id/api-keys": store.ScopeOperator,
 	"DELETE /v1/tenants/:id/api-keys/:key": store.ScopeOperator,
+
+	"POST /v1/sender-profiles/:id/sender-verification": store.ScopeManage, "GET /v1/sender-profiles/:id/sender-verification": store.ScopeRead,
+	"GET /v1/add-ons": store.ScopeRead, "GET /v1/usage": store.ScopeRead,
+	"GET /v1/tenants/:id/add-ons": store.ScopeOperator, "GET /v1/tenants/:id/add-ons/:name": store.ScopeOperator,
+	"PUT /v1/tenants/:id/add-ons/:name": store.ScopeOperator, "DELETE /v1/tenants/:id/add-ons/:name": store.ScopeOperator,
+	"GET /v1/tenants/:id/sender-identities": store.ScopeOperator, "PUT /v1/tenants/:id/sender-identities/:identity": store.ScopeOperator,
+	"DELETE /v1/tenants/:id/sender-identities/:identity": store.ScopeOperator, "GET /v1/usage-report": store.ScopeOperator,
 }
 
 func TestScopes(t *testing.T) {

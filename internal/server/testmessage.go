@@ -50,6 +50,9 @@ func (s *Server) sendTestMessage(c *gin.Context) error {
 		if err != nil {
 			return nil, err
 		}
+		if err := needAddOn(profile); err != nil {
+			return nil, err
+		}
 		lang := language(c)
 		if req.Language != "" {
 			lang = texts.Language(req.Language)

@@ -138,6 +138,11 @@ func (tx *Tx) list(values []string) (any, error) {
 // HoldProfile stops the profile until a person mends it. It does nothing when the profile was edited since p was read: the
 // trouble may be mended already.
 func (s *Store) HoldProfile(ctx context.Context, p *mail.Profile, t mail.ProfileTrouble) error {
+	if p.Transport == sendGridTransport && t.Code == mail.CodeSenderUnverified {
+		if err := s.doubtIdentity(ctx, p); err != nil {
+			return err
+		}
+	}
 	const (
 		query = `UPDATE sender_profiles SET hold = $4 WHERE tenant_id = $1 AND id = $2 AND version = $3`
 		first = query + ` AND hold IS NULL` // of several lanes that meet the same trouble, one tells of it
@@ -191,21 +196,47 @@ func (s *Store) ClearPause(ctx context.Context, p *mail.Profile) error {
 	})
 }
 
-// ClearHold lets a profile send again after a good check.
+// ClearHold lets a profile send again after a good check. One of the transport sendgrid keeps the hold that it must have.
 func (s *Store) ClearHold(ctx context.Context, tenantID, profileID string) error {
 	return failed("clear hold", s.transaction(ctx, func(tx *gorm.DB) error {
+		if err := lockTenant(tx, tenantID); err != nil {
+			return err
+		}
 		old, err := lockProfile(tx, tenantID, profileID, 0, "NO KEY UPDATE")
 		if err != nil {
 			return err
 		}
+		var settings profileSettings
+		if err := json.Unmarshal([]byte(old.Settings), &settings); err != nil {
+			return err
+		}
+		hold, err := s.gateHold(tx, tenantID, old.Transport, settings.From.Address)
+		if err != nil {
+			return err
+		}
+		text, err := holdText(hold)
+		if err != nil {
+			return err
+		}
 		err = tx.Model(&profileRow{}).Where("tenant_id = ? AND id = ?", tenantID, profileID).UpdateColumns(map[string]any{
-			"hold": nil, "pause": nil, "paused_until": 0, "pause_count": 0,
+			"hold": text, "pause": nil, "paused_until": 0, "pause_count": 0,
 		}).Error
 		if err != nil {
 			return err
 		}
-		return s.mended(tx, old)
+		return s.regarded(tx, old, hold)
 	}))
+}
+
+// regarded tells what a change of the hold means to a person: that a profile needs one no more, or by now.
+func (s *Store) regarded(tx *gorm.DB, old *profileRow, hold *mail.ProfileTrouble) error {
+	switch {
+	case hold == nil:
+		return s.mended(tx, old)
+	case old.Hold == nil:
+		return s.appendEvents(tx, troubleEvent(old.TenantID, old.ID, old.Name, hold.Code))
+	}
+	return nil
 }
 
 // mended tells that a profile that needed a person, as it was before, needs none any more.

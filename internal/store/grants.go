@@ -224,28 +224,17 @@ func (s *Store) RevokeGrant(ctx context.Context, tenantID, profileID string, hol
 
 // touchProfile sets or ends a profile's hold, ends its pause, and counts its version.
 func (s *Store) touchProfile(tx *gorm.DB, old *profileRow, hold *mail.ProfileTrouble) error {
-	var text *string
-	if hold != nil {
-		doc, err := json.Marshal(hold)
-		if err != nil {
-			return err
-		}
-		held := string(doc)
-		text = &held
+	text, err := holdText(hold)
+	if err != nil {
+		return err
 	}
-	err := tx.Model(&profileRow{}).Where("tenant_id = ? AND id = ?", old.TenantID, old.ID).UpdateColumns(map[string]any{
+	err = tx.Model(&profileRow{}).Where("tenant_id = ? AND id = ?", old.TenantID, old.ID).UpdateColumns(map[string]any{
 		"hold": text, "pause": nil, "paused_until": 0, "pause_count": 0, "version": old.Version + 1, "updated_at": later(old.UpdatedAt),
 	}).Error
 	if err != nil {
 		return err
 	}
-	switch {
-	case hold == nil:
-		return s.mended(tx, old)
-	case old.Hold == nil:
-		return s.appendEvents(tx, troubleEvent(old.TenantID, old.ID, old.Name, hold.Code))
-	}
-	return nil
+	return s.regarded(tx, old, hold)
 }
 
 // leaveGrant ends the use of a profile's grant and of consents that were asked for.

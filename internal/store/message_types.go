@@ -74,6 +74,9 @@ type AttemptDetail struct {
 	Evidence      string                  `json:"evidence,omitempty"`
 	Recipients    []mail.RecipientVerdict `json:"recipients,omitempty"`
 	NextAttemptAt time.Time               `json:"next_attempt_at,omitzero"`
+	// For the usage: the way it left, and the size of the whole mail.
+	Transport string `json:"transport,omitempty"`
+	Bytes     int64  `json:"bytes,omitempty"`
 }
 
 // MessageFilter selects messages; zero fields select everything.

@@ -60,7 +60,8 @@ func parseRows(db *gorm.DB) error {
 	rows := []any{&tenantRow{}, &keyRow{}, &profileRow{}, &laneRow{}, &templateRow{}, &templateVersionRow{}, &attachmentRow{},
 		&idempotencyRow{}, &auditRow{}, &readRow{}, &attemptRow{}, &jobReadRow{}, &draftRow{},
 		&grantRow{}, &consentRow{}, &gmailClientRow{},
-		&eventRow{}, &endpointRow{}, &webhookDeliveryRow{}, &noticeSettingsRow{}, &noticeRow{}, &suppressionRow{}, &deliveryRow{}}
+		&eventRow{}, &endpointRow{}, &webhookDeliveryRow{}, &noticeSettingsRow{}, &noticeRow{}, &suppressionRow{}, &deliveryRow{},
+		&addOnRow{}, &addOnPeriodRow{}, &identityRow{}}
 	for _, row := range rows {
 		if err := (&gorm.Statement{DB: db}).Parse(row); err != nil {
 			return fmt.Errorf("store: %w", err)

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"time"
 
 	"gorm.io/gorm"
@@ -21,7 +20,8 @@ type ProfileFilter struct {
 }
 
 // CreateProfile stores a profile with version 1, its lanes, and what it used of its limits: nothing. A new default takes the place of the old one. See
-// CreateTenant for rec. ErrSealed: it has a secret and the store has no keyset.
+// CreateTenant for rec. ErrSealed: it has a secret and the store has no keyset. A profile of the transport sendgrid gets the hold
+// that it must have, whatever p says.
 func (s *Store) CreateProfile(ctx context.Context, p *mail.Profile, rec *IdempotencyRecord) error {
 	fill("prf", &p.ID, &p.CreatedAt)
 	p.Version, p.UpdatedAt = 1, p.CreatedAt
@@ -29,15 +29,22 @@ func (s *Store) CreateProfile(ctx context.Context, p *mail.Profile, rec *Idempot
 	if err != nil {
 		return err
 	}
-	if p.Hold != nil { // it is not ready for use yet
-		doc, err := json.Marshal(p.Hold)
-		if err != nil {
-			return err
-		}
-		text := string(doc)
-		row.Hold = &text
+	if row.Hold, err = holdText(p.Hold); err != nil { // it is not ready for use yet
+		return err
 	}
 	return s.create(ctx, "create profile", rec, func(tx *gorm.DB) error {
+		if p.Transport == sendGridTransport {
+			if err := lockTenant(tx, p.TenantID); err != nil {
+				return err
+			}
+			hold, err := s.gateHold(tx, p.TenantID, p.Transport, p.From.Address)
+			if err != nil {
+				return err
+			}
+			if row.Hold, err = holdText(hold); err != nil {
+				return err
+			}
+		}
 		if err := yieldDefaultProfile(tx, row); err != nil {
 			return err
 		}
@@ -87,7 +94,8 @@ func (s *Store) ListProfiles(ctx context.Context, tenantID string, f ProfileFilt
 	return list(q, p, "id", func(r *profileRow) string { return r.ID }, s.openProfile)
 }
 
-// UpdateProfile replaces a profile's settings, and clears its hold and pause: whoever edits means to mend. Limits that were
+// UpdateProfile replaces a profile's settings, and clears its hold and pause: whoever edits means to mend. One of the transport
+// sendgrid keeps or gets the hold that it must have. Limits that were
 // edited hold from the next claim on, with what was used since there are any. version is the
 // one that the row must have (If-Match), 0 for any; a caller that edits what it read passes the version it read, and
 // reads again on ErrVersion. p gets its new version and times.
@@ -96,13 +104,25 @@ func (s *Store) UpdateProfile(ctx context.Context, p *mail.Profile, version int6
 	if err != nil {
 		return err
 	}
+	var hold *mail.ProfileTrouble
 	err = s.transaction(ctx, func(tx *gorm.DB) error {
+		if p.Transport == sendGridTransport {
+			if err := lockTenant(tx, p.TenantID); err != nil {
+				return err
+			}
+		}
 		old, err := lockProfile(tx, p.TenantID, p.ID, version, "NO KEY UPDATE")
 		if err != nil {
 			return err
 		}
 		row.Version, row.CreatedAt, row.UpdatedAt = old.Version+1, old.CreatedAt, later(old.UpdatedAt)
-		row.Hold, row.Pause, row.PausedUntil, row.PauseCount = nil, nil, 0, 0
+		row.Pause, row.PausedUntil, row.PauseCount = nil, 0, 0
+		if hold, err = s.gateHold(tx, p.TenantID, p.Transport, p.From.Address); err != nil {
+			return err
+		}
+		if row.Hold, err = holdText(hold); err != nil {
+			return err
+		}
 		if old.Transport == gmailTransport && row.Transport != gmailTransport {
 			if err := leaveGrant(tx, p.TenantID, p.ID); err != nil {
 				return err
@@ -114,7 +134,7 @@ func (s *Store) UpdateProfile(ctx context.Context, p *mail.Profile, version int6
 		if err := tx.Select("*").Where("tenant_id = ?", p.TenantID).Updates(row).Error; err != nil {
 			return err
 		}
-		if err := s.mended(tx, old); err != nil {
+		if err := s.regarded(tx, old, hold); err != nil {
 			return err
 		}
 		return makeCompanions(tx, row)
@@ -123,7 +143,7 @@ func (s *Store) UpdateProfile(ctx context.Context, p *mail.Profile, version int6
 		return failed("update profile", err)
 	}
 	p.Version, p.CreatedAt, p.UpdatedAt = row.Version, fromMicros(row.CreatedAt), fromMicros(row.UpdatedAt)
-	p.Hold, p.Pause, p.PausedUntil, p.PauseCount = nil, nil, time.Time{}, 0
+	p.Hold, p.Pause, p.PausedUntil, p.PauseCount = hold, nil, time.Time{}, 0
 	p.LimitedUntil, p.LimitedBy = time.Time{}, ""
 	return nil
 }
@@ -223,3 +243,9 @@ func makeCompanions(tx *gorm.DB, row *profileRow) error {
 
 // later is now, or just after a time of a process whose clock is ahead.
 func later(than int64) int64 { return max(micros(time.Now()), than+1) }
+
+// GateHold is the hold that a profile with these settings would have at once; nil: none.
+func (s *Store) GateHold(ctx context.Context, p *mail.Profile) (*mail.ProfileTrouble, error) {
+	hold, err := s.gateHold(s.ro.WithContext(ctx), p.TenantID, p.Transport, p.From.Address)
+	return hold, failed("gate", err)
+}

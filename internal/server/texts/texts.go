@@ -76,7 +76,8 @@ func Word(lang, kind, key string) string {
 }
 
 // Phrase is Word with its {params}, given as key, value pairs. Kind "page" are the words of the pages for a person, kind "limit" says
-// that a limit of a profile is reached ({max}), kind "resolve" say how to find out what became of a mail, kind "evidence" what is known of it
+// that a limit of a profile is reached ({max}), kind "sender" say what is to be done for the proof of a sender, kind
+// "resolve" say how to find out what became of a mail, kind "evidence" what is known of it
 // ({code}), kind "health" how a profile is doing ({until}); kinds "status" and "proof" are the words of a proof of dispatch.
 func Phrase(lang, kind, key string, params ...string) string {
 	values := make(map[string]string, len(params)/2)
