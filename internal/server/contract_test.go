@@ -451,7 +451,7 @@ func (w *contractWorld) drafts() {
 	}})
 	empty := send(202, "POST", "/v1/send-jobs", object{"draft": true, "company_ref": "C001"}).text(w, "id")
 	w.post(200, "/v1/send-jobs/"+empty+"/check", nil)
-	w.refuse(409, "send_job_not_draft", contractCall{key: w.full, method: "POST", path: path + "/check"})
+	w.refuse(409, "send_job_not_checkable", contractCall{key: w.full, method: "POST", path: path + "/check"})
 	w.refuse(409, "draft_empty", contractCall{key: w.full, method: "POST", path: "/v1/send-jobs/" + empty + "/release"})
 	w.post(200, "/v1/send-jobs/"+empty+"/cancel", nil)
 	w.refuse(409, "send_job_over", contractCall{key: w.full, method: "POST", path: "/v1/send-jobs/" + empty + "/release"})
