@@ -33,6 +33,9 @@ func (s *session) Send(ctx context.Context, m *mail.Rendered, commit func(contex
 	if v := unfit(m); v.Code != "" {
 		return v
 	}
+	if v := s.foreign(ctx, m); v.Code != "" {
+		return v
+	}
 	q := compose(m, s.profile)
 	var undo *recall
 	if s.profile.SendGrid != nil && s.profile.SendGrid.Careful {
@@ -68,6 +71,29 @@ func (s *session) Send(ctx context.Context, m *mail.Rendered, commit func(contex
 		return undo.takeBack(ctx, v)
 	}
 	return v
+}
+
+// foreign says why a mail cannot go in this profile's name. It keeps the From that it was accepted with, and the profile may have
+// another by now; SendGrid takes every sender that is verified in its account, of whatever firm.
+func (s *session) foreign(ctx context.Context, m *mail.Rendered) mail.Verdict {
+	from := m.Content.From
+	if mail.SenderIdentity(from.Address) == mail.SenderIdentity(s.profile.From.Address) {
+		return mail.Verdict{}
+	}
+	then := *s.profile
+	then.From = from
+	if _, err := s.t.account(ctx, &then); err != nil {
+		v := verdictOf(err)
+		switch {
+		case ctx.Err() != nil:
+			return notCommitted(stepMail)
+		case v.Code == CodeSenderUnverified: // of this mail, and not of the profile's next ones
+			v.Scope, v.Code, v.Step = mail.ScopeMessage, CodeFromUnverified, stepMail
+			v.Reply.Text = mail.ReplyText(mail.Shown(from.Address) + " is not verified for this firm")
+		}
+		return v
+	}
+	return mail.Verdict{}
 }
 
 // post makes one POST. The closing brace is what makes it whole.
