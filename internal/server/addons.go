@@ -144,7 +144,8 @@ func (s *Server) putTenantAddOn(c *gin.Context) error {
 		return err
 	}
 	a.TenantID = t.ID
-	detail, err := json.Marshal(req)
+	// The firm can read its audit trail, and the service's account is none of its business.
+	detail, err := json.Marshal(api.AddOnRequest{From: req.From, Until: req.Until})
 	if err != nil {
 		return err
 	}
