@@ -98,7 +98,7 @@ func TestBreaker(t *testing.T) {
 		}
 	}
 	early := b
-	b, _ = b.After("msg_2", broke, "")
+	_, _ = b.After("msg_2", broke, "")
 	if _, got := early.After("msg_3", broke, ""); got != nothing {
 		t.Errorf("a former state knows what came later: %+v", got)
 	}

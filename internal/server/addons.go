@@ -50,13 +50,14 @@ func tenantAddOnOf(a *store.AddOn) api.TenantAddOn {
 
 // listTenantAddOns lists a tenant's add-ons.
 //
-//	@Summary	List the add-ons of a tenant
-//	@ID			listTenantAddOns
-//	@Tags		tenants
-//	@Produce	json
-//	@Param		id	path		string	true	"Id of the tenant."
-//	@Success	200	{object}	api.TenantAddOns
-//	@Router		/v1/tenants/{id}/add-ons [get]
+//	@Summary		List the add-ons of a tenant
+//	@Description	Those that were ever switched on, with their dates.
+//	@ID				listTenantAddOns
+//	@Tags			tenants
+//	@Produce		json
+//	@Param			id	path		string	true	"Id of the tenant."
+//	@Success		200	{object}	api.TenantAddOns
+//	@Router			/v1/tenants/{id}/add-ons [get]
 func (s *Server) listTenantAddOns(c *gin.Context) error {
 	t, err := s.tenantInPath(c)
 	if err != nil {
@@ -75,14 +76,15 @@ func (s *Server) listTenantAddOns(c *gin.Context) error {
 
 // getTenantAddOn gives one add-on of a tenant.
 //
-//	@Summary	Get an add-on of a tenant
-//	@ID			getTenantAddOn
-//	@Tags		tenants
-//	@Produce	json
-//	@Param		id		path		string	true	"Id of the tenant."
-//	@Param		name	path		string	true	"Name of the add-on."	Enums(sendgrid)
-//	@Success	200		{object}	api.TenantAddOn
-//	@Router		/v1/tenants/{id}/add-ons/{name} [get]
+//	@Summary		Get an add-on of a tenant
+//	@Description	With its dates, and the key and the subuser that it uses.
+//	@ID				getTenantAddOn
+//	@Tags			tenants
+//	@Produce		json
+//	@Param			id		path		string	true	"Id of the tenant."
+//	@Param			name	path		string	true	"Name of the add-on."	Enums(sendgrid)
+//	@Success		200		{object}	api.TenantAddOn
+//	@Router			/v1/tenants/{id}/add-ons/{name} [get]
 func (s *Server) getTenantAddOn(c *gin.Context) error {
 	t, err := s.tenantInPath(c)
 	if err != nil {

@@ -252,14 +252,15 @@ func (s *Server) appendDraftMessages(c *gin.Context) error {
 
 // getDraftMessage gives a message of a draft.
 //
-//	@Summary	Get a message of a draft
-//	@ID			getDraftMessage
-//	@Tags		send-jobs
-//	@Produce	json
-//	@Param		id		path		string	true	"Id of the job."
-//	@Param		message	path		string	true	"Id of the message."
-//	@Success	200		{object}	api.DraftMessage
-//	@Router		/v1/send-jobs/{id}/messages/{message} [get]
+//	@Summary		Get a message of a draft
+//	@Description	As it was asked. When the draft was released, its messages are under `/v1/messages`.
+//	@ID				getDraftMessage
+//	@Tags			send-jobs
+//	@Produce		json
+//	@Param			id		path		string	true	"Id of the job."
+//	@Param			message	path		string	true	"Id of the message."
+//	@Success		200		{object}	api.DraftMessage
+//	@Router			/v1/send-jobs/{id}/messages/{message} [get]
 func (s *Server) getDraftMessage(c *gin.Context) error {
 	job, id, err := draftInPath(c)
 	if err != nil {
@@ -332,14 +333,15 @@ func (s *Server) putDraftMessage(c *gin.Context) error {
 
 // deleteDraftMessage takes a message out of a draft.
 //
-//	@Summary	Remove a message from a draft
-//	@ID			deleteDraftMessage
-//	@Tags		send-jobs
-//	@Param		id		path	string	true	"Id of the job."
-//	@Param		message	path	string	true	"Id of the message."
-//	@Success	204
-//	@Failure	409	{object}	api.Problem	"The job is no draft any more."
-//	@Router		/v1/send-jobs/{id}/messages/{message} [delete]
+//	@Summary		Remove a message from a draft
+//	@Description	The others stay as they are. When the draft was released it is too late (409): cancel the message.
+//	@ID				deleteDraftMessage
+//	@Tags			send-jobs
+//	@Param			id		path	string	true	"Id of the job."
+//	@Param			message	path	string	true	"Id of the message."
+//	@Success		204
+//	@Failure		409	{object}	api.Problem	"The job is no draft any more."
+//	@Router			/v1/send-jobs/{id}/messages/{message} [delete]
 func (s *Server) deleteDraftMessage(c *gin.Context) error {
 	job, id, err := draftInPath(c)
 	if err != nil {

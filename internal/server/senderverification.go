@@ -125,13 +125,14 @@ func verificationOf(lang string, i *store.Identity) api.SenderVerification {
 
 // listSenderIdentities lists what a tenant may send from with SendGrid.
 //
-//	@Summary	List the sender identities of a tenant
-//	@ID			listSenderIdentities
-//	@Tags		tenants
-//	@Produce	json
-//	@Param		id	path		string	true	"Id of the tenant."
-//	@Success	200	{object}	api.SenderIdentities
-//	@Router		/v1/tenants/{id}/sender-identities [get]
+//	@Summary		List the sender identities of a tenant
+//	@Description	The domains and addresses that the tenant may send from with SendGrid, and those that it began to prove.
+//	@ID				listSenderIdentities
+//	@Tags			tenants
+//	@Produce		json
+//	@Param			id	path		string	true	"Id of the tenant."
+//	@Success		200	{object}	api.SenderIdentities
+//	@Router			/v1/tenants/{id}/sender-identities [get]
 func (s *Server) listSenderIdentities(c *gin.Context) error {
 	t, err := s.tenantInPath(c)
 	if err != nil {

@@ -70,17 +70,18 @@ func suppressionOf(p *store.Suppression) api.Suppression {
 
 // listSuppressions lists suppressed addresses.
 //
-//	@Summary	List suppressed addresses
-//	@ID			listSuppressions
-//	@Tags		suppressions
-//	@Produce	json
-//	@Param		address	query		string	false	"Only this address, in any form."
-//	@Param		reason	query		string	false	"Only those for this reason."	Enums(bounce, complaint, manual)
-//	@Param		cursor	query		string	false	"next_cursor of the page before."
-//	@Param		limit	query		int		false	"Items of a page."	minimum(1)	maximum(200)	default(50)
-//	@Success	200		{object}	api.List[api.Suppression]
-//	@Failure	422		{object}	api.Problem
-//	@Router		/v1/suppressions [get]
+//	@Summary		List suppressed addresses
+//	@Description	Nothing is sent to them, by whatever transport, unless a mail says `override_suppression`.
+//	@ID				listSuppressions
+//	@Tags			suppressions
+//	@Produce		json
+//	@Param			address	query		string	false	"Only this address, in any form."
+//	@Param			reason	query		string	false	"Only those for this reason."	Enums(bounce, complaint, manual)
+//	@Param			cursor	query		string	false	"next_cursor of the page before."
+//	@Param			limit	query		int		false	"Items of a page."	minimum(1)	maximum(200)	default(50)
+//	@Success		200		{object}	api.List[api.Suppression]
+//	@Failure		422		{object}	api.Problem
+//	@Router			/v1/suppressions [get]
 func (s *Server) listSuppressions(c *gin.Context) error {
 	q := newQuery(c)
 	f := store.SuppressionFilter{Address: q.text("address"), Reason: mail.SuppressionReason(q.oneOf("reason", "bounce", "complaint", "manual"))}

@@ -82,7 +82,7 @@ type topic[V any] struct {
 // New makes a hub that reads with read, and lets every tenant have so many watchers at once.
 func New[V any](read Read[V], watchersOfTenant int) *Hub[V] {
 	h := &Hub[V]{read: read, most: watchersOfTenant, topics: map[Key]*topic[V]{}, tenants: map[string]int{}}
-	h.ctx, h.stop = context.WithCancel(context.Background())
+	h.ctx, h.stop = context.WithCancel(context.Background()) //nolint:gosec // Stop calls it
 	return h
 }
 

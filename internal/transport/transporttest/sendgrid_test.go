@@ -126,17 +126,19 @@ func TestSendGridCancelsABatch(t *testing.T) {
 	s := tt.StartSendGrid(t, tt.SendGridConfig{AnySender: true, Now: func() time.Time { return now }})
 	send := func(ahead time.Duration) string {
 		_, body := call(t, s, http.MethodPost, "/v3/mail/batch", "")
-		var b struct{ Batch_id string } //nolint:revive // its name in JSON
+		var b struct {
+			BatchID string `json:"batch_id"`
+		}
 		if err := json.Unmarshal([]byte(body), &b); err != nil {
 			t.Fatal(err)
 		}
 		at := now.Add(ahead).Unix()
 		resp, text := call(t, s, http.MethodPost, "/v3/mail/send",
-			strings.Replace(goodSend, `"subject"`, `"batch_id":"`+b.Batch_id+`","send_at":`+strconv.FormatInt(at, 10)+`,"subject"`, 1))
+			strings.Replace(goodSend, `"subject"`, `"batch_id":"`+b.BatchID+`","send_at":`+strconv.FormatInt(at, 10)+`,"subject"`, 1))
 		if resp.StatusCode != http.StatusAccepted {
 			t.Fatal(text)
 		}
-		return b.Batch_id
+		return b.BatchID
 	}
 	for i, ahead := range []time.Duration{11 * time.Minute, 9 * time.Minute} {
 		id := send(ahead)
