@@ -67,6 +67,9 @@ func (s *session) Send(ctx context.Context, m *mail.Rendered, commit func(contex
 	if v.Code == transport.CodeStale {
 		s.t.http.CloseIdleConnections() // the others are as old
 	}
+	if v.Code == CodeSenderUnverified && s.earlierFrom(m) { // says nothing of the From that the profile has now
+		v.Scope, v.Code = mail.ScopeMessage, CodeFromUnverified
+	}
 	if undo != nil && v.Outcome == mail.OutcomeUncertain {
 		return undo.takeBack(ctx, v)
 	}
@@ -76,12 +79,11 @@ func (s *session) Send(ctx context.Context, m *mail.Rendered, commit func(contex
 // foreign says why a mail cannot go in this profile's name. It keeps the From that it was accepted with, and the profile may have
 // another by now; SendGrid takes every sender that is verified in its account, of whatever firm.
 func (s *session) foreign(ctx context.Context, m *mail.Rendered) mail.Verdict {
-	from := m.Content.From
-	if mail.SenderIdentity(from.Address) == mail.SenderIdentity(s.profile.From.Address) {
+	if !s.earlierFrom(m) {
 		return mail.Verdict{}
 	}
 	then := *s.profile
-	then.From = from
+	then.From = m.Content.From
 	if _, err := s.t.account(ctx, &then); err != nil {
 		v := verdictOf(err)
 		switch {
@@ -89,11 +91,16 @@ func (s *session) foreign(ctx context.Context, m *mail.Rendered) mail.Verdict {
 			return notCommitted(stepMail)
 		case v.Code == CodeSenderUnverified: // of this mail, and not of the profile's next ones
 			v.Scope, v.Code, v.Step = mail.ScopeMessage, CodeFromUnverified, stepMail
-			v.Reply.Text = mail.ReplyText(mail.Shown(from.Address) + " is not verified for this firm")
+			v.Reply.Text = mail.ReplyText(mail.Shown(then.From.Address) + " is not verified for this firm")
 		}
 		return v
 	}
 	return mail.Verdict{}
+}
+
+// earlierFrom says that a mail's From is not the one that the profile has by now.
+func (s *session) earlierFrom(m *mail.Rendered) bool {
+	return mail.SenderIdentity(m.Content.From.Address) != mail.SenderIdentity(s.profile.From.Address)
 }
 
 // post makes one POST. The closing brace is what makes it whole.
