@@ -172,6 +172,14 @@ func (s *Service) addOn(ctx context.Context, p *mail.Profile) (*store.AddOn, err
 	return on, err
 }
 
+// KeyNames are the names of the service's keys at SendGrid; none when this process has none.
+func (s *Service) KeyNames() []string {
+	if s.SendGrid == nil {
+		return nil
+	}
+	return s.SendGrid.KeyNames()
+}
+
 func (s *Service) client(key, subuser string) (*sendgrid.Client, error) {
 	if s.SendGrid == nil {
 		return nil, errors.New("senders: no SendGrid is configured")

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -136,6 +138,9 @@ func (s *Server) putTenantAddOn(c *gin.Context) error {
 				break
 			}
 		}
+	}
+	if names := s.senders.KeyNames(); a.Key != "" && len(names) > 0 && !slices.Contains(names, a.Key) {
+		ps.Add("/key", mail.CodeValueUnknown, "value", mail.Shown(a.Key), "allowed", strings.Join(names, ", "))
 	}
 	f.merge(ps)
 	if err := f.err(); err != nil {

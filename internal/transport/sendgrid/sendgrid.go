@@ -18,8 +18,10 @@ package sendgrid
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -158,6 +160,9 @@ func New(cfg Config) (*Transport, error) {
 func isKey(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
+
+// KeyNames are the names of the keys, in order.
+func (t *Transport) KeyNames() []string { return slices.Sorted(maps.Keys(t.keys)) }
 
 // Info implements transport.Transport.
 func (t *Transport) Info() transport.Info {
