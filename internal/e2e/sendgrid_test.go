@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -195,5 +196,106 @@ func TestSendGridTwoProcesses(t *testing.T) {
 		}
 		noKey(t, s)
 		noKey(t, other)
+	})
+}
+
+// One firm's way with SendGrid, from the add-on to the invoice for it, as its reseller, its user and SendGrid go it. Nobody is shown
+// the key on the way.
+func TestSendGridFromAddOnToInvoice(t *testing.T) {
+	pgtest.Both(t, func(t *testing.T, url string) {
+		sg := transporttest.StartSendGrid(t, transporttest.SendGridConfig{})
+		in := install(t, url, "FACTEUR_LOG_LEVEL=debug", "FACTEUR_SENDGRID_WEBHOOK_KEYS=main="+sg.EventKey(),
+			fmt.Sprintf(`FACTEUR_SENDGRID_KEYS=[{"name":"main","key":%q,"url":%q}]`, transporttest.SendGridTestKey, sg.URL()))
+		_, operatorKey, err := in.store.CreateKey(t.Context(), "", "operator", []store.Scope{store.ScopeOperator})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := in.start()
+		operator := []string{"Authorization", "Bearer " + operatorKey}
+		settings := map[string]any{
+			"level": "company", "owner_ref": "C001", "name": "Invoices", "default": true, "transport": "sendgrid",
+			"from": map[string]any{"name": "Zoë SRL", "address": "billing@zoe.example"},
+		}
+		if status, answer, err := s.call("POST", "/v1/sender-profiles", settings); status != http.StatusForbidden || answer["code"] != "add_on_required" {
+			t.Fatalf("%d %v %v", status, answer, err)
+		}
+		s.must("PUT", "/v1/tenants/"+in.tenant.ID+"/add-ons/sendgrid", map[string]any{}, operator...)
+		profile := s.must("POST", "/v1/sender-profiles", settings)["id"].(string)
+		send := func(to ...string) string {
+			list := make([]any, len(to))
+			for i := range to {
+				list[i] = map[string]any{"address": to[i]}
+			}
+			return s.must("POST", "/v1/messages", map[string]any{"sender_profile_id": profile, "to": list, "subject": "Invoice", "text": "Hello"})["id"].(string)
+		}
+		is := func(message, field, want string) map[string]any {
+			t.Helper()
+			var m map[string]any
+			eventually(t, 30*time.Second, func() error {
+				if m = s.must("GET", "/v1/messages/"+message, nil); m[field] != want {
+					return fmt.Errorf("%s is %v, want %s", field, m[field], want)
+				}
+				return nil
+			})
+			return m
+		}
+		first := send("gone@client.example", "fine@client.example")
+		is(first, "status", "held")
+		verification := s.must("POST", "/v1/sender-profiles/"+profile+"/sender-verification", map[string]any{"method": "domain"})
+		if zone, _ := verification["zone_file"].(string); verification["state"] != "pending" || strings.Count(zone, " IN CNAME ") != 3 {
+			t.Errorf("%v", verification)
+		}
+		sg.Publish("", "zoe.example")
+		err = in.store.Write(t.Context(), func(ctx context.Context, tx *store.Tx) error { // whoever asks now asks long after
+			const query = `UPDATE sender_identities SET looked_at = 0`
+			if tx.PG != nil {
+				_, err := tx.PG.Exec(ctx, query)
+				return err
+			}
+			_, err := tx.SQL.ExecContext(ctx, query)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, time.Minute, func() error {
+			if v := s.must("GET", "/v1/sender-profiles/"+profile+"/sender-verification", nil); v["state"] != "verified" {
+				return fmt.Errorf("%v", v["state"])
+			}
+			return nil
+		})
+		is(first, "status", "sent")
+		m := sg.Mails()[0]
+		status, err := sg.PostEvents(t.Context(), s.base+"/webhooks/sendgrid",
+			sg.Event(m, "gone@client.example", "bounce", nil), sg.Event(m, "fine@client.example", "delivered", nil))
+		if err != nil || status != http.StatusOK {
+			t.Fatal(status, err)
+		}
+		is(first, "delivery", "bounced")
+
+		// SendGrid sends to all whom a mail names: not to the one alone, and the reason is the suppression.
+		second := send("fine@client.example", "gone@client.example")
+		if m := is(second, "status", "failed"); !strings.Contains(fmt.Sprint(m["problem"]), "recipient_suppressed") {
+			t.Errorf("%v", m["problem"])
+		}
+		list := s.must("GET", "/v1/suppressions", nil)["items"].([]any)
+		if len(list) != 1 || sg.Accepted() != 1 {
+			t.Fatalf("%v, %d mails", list, sg.Accepted())
+		}
+		if status, answer, err := s.call("DELETE", "/v1/suppressions/"+list[0].(map[string]any)["id"].(string), nil); status != http.StatusNoContent {
+			t.Fatal(status, answer, err)
+		}
+		s.must("POST", "/v1/messages/"+second+"/retry", nil)
+		is(second, "status", "sent")
+
+		usage := s.must("GET", "/v1/usage", nil)["total"].(map[string]any)
+		if usage["messages"] != 2.0 || usage["recipients"] != 4.0 || usage["recipients_sent"] != 4.0 || usage["sent"] != 2.0 {
+			t.Errorf("%v", usage)
+		}
+		items := s.must("GET", "/v1/usage-report", nil, operator...)["items"].([]any)
+		if one := items[0].(map[string]any); len(items) != 1 || one["sendgrid_days"] != 1.0 || one["transport"] != "sendgrid" {
+			t.Errorf("%v", items)
+		}
+		noKey(t, s)
 	})
 }

@@ -198,6 +198,33 @@ func TestEventsChangeOnlyWhatTheyAreAbout(t *testing.T) {
 	})
 }
 
+// What is reported of a mail counts when its profile sends otherwise by now, and the profile's new way has no say in it.
+func TestEventsOfAProfileThatChangedItsTransport(t *testing.T) {
+	pgtest.Both(t, func(t *testing.T, url string) {
+		h, far := newHouse(t, url), newFarEnd()
+		o := h.engine(far, outbox.Config{})
+		p := h.profile(1)
+		r := h.submit(o, p, outbox.PurposeBatch, 1)
+		h.await(r.JobID, map[mail.Status]int{mail.StatusSent: 1})
+		p, err := h.store.Profile(t.Context(), p.TenantID, p.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Transport = "other"
+		if err := h.store.UpdateProfile(t.Context(), p, p.Version); err != nil {
+			t.Fatal(err)
+		}
+		e := h.event(r, 0, mail.EventBounced, "b")
+		if n, err := o.TakeEvents(t.Context(), "other", []mail.Event{e}); err != nil || n != (outbox.EventCounts{Foreign: 1}) {
+			t.Errorf("of the new transport: %+v %v", n, err)
+		}
+		h.take(o, outbox.EventCounts{New: 1}, e)
+		if m := h.message(r.Messages[0].ID); m.Delivery != mail.DeliveryBounced {
+			t.Errorf("%+v", m)
+		}
+	})
+}
+
 // The same batch from many senders at once, in any order, while mail is sent: everything is stored once.
 func TestEventsFromManySendersAtOnce(t *testing.T) {
 	pgtest.Both(t, func(t *testing.T, url string) {

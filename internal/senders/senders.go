@@ -177,6 +177,14 @@ func (s *Service) addOn(ctx context.Context, p *mail.Profile) (*store.AddOn, err
 	return on, err
 }
 
+// KeyNames are the names of the service's keys at SendGrid; none when this process has none.
+func (s *Service) KeyNames() []string {
+	if s.SendGrid == nil {
+		return nil
+	}
+	return s.SendGrid.KeyNames()
+}
+
 func (s *Service) client(key, subuser string) (*sendgrid.Client, error) {
 	if s.SendGrid == nil {
 		return nil, errors.New("senders: no SendGrid is configured")
@@ -189,13 +197,20 @@ func (s *Service) beginDomain(ctx context.Context, c *sendgrid.Client, i *store.
 	if err != nil {
 		return failed(err)
 	}
-	var d sendgrid.Domain
-	switch {
-	case slices.ContainsFunc(known, func(d sendgrid.Domain) bool { return d.Valid }):
+	if slices.ContainsFunc(known, func(d sendgrid.Domain) bool { return d.Valid }) {
 		return refuse(http.StatusConflict, codeVerifiedAlready, nil, "name", i.Name)
-	case len(known) > 0: // begun once and never proved: whoever publishes the records now proves it
-		d = known[0]
-	default:
+	}
+	var d sendgrid.Domain
+	for _, k := range known {
+		mine, err := s.takeOver(ctx, i, k.ID, c.DeleteDomain)
+		if err != nil {
+			return err
+		}
+		if mine {
+			d = k
+		}
+	}
+	if d.ID == 0 {
 		if d, err = c.AuthenticateDomain(ctx, i.Name); err != nil {
 			return failed(err)
 		}
@@ -204,18 +219,36 @@ func (s *Service) beginDomain(ctx context.Context, c *sendgrid.Client, i *store.
 	return nil
 }
 
+// takeOver says whether a proof that was begun at SendGrid, and never came to its end, can become i. One that another firm began
+// cannot: that firm may do today what it was asked to do, and would prove it for i. It is deleted there, and i begins its own.
+func (s *Service) takeOver(ctx context.Context, i *store.Identity, id int64, del func(context.Context, int64) error) (mine bool, err error) {
+	another, err := s.Store.BegunByAnother(ctx, i, id)
+	if err != nil || !another {
+		return !another, err
+	}
+	if err := weather(del(ctx, id)); err != nil {
+		return false, failed(err)
+	}
+	return false, nil
+}
+
 func (s *Service) beginSender(ctx context.Context, c *sendgrid.Client, i *store.Identity, v sendgrid.VerifiedSender) error {
 	known, err := c.VerifiedSenders(ctx)
 	if err != nil {
 		return failed(err)
 	}
-	n := slices.IndexFunc(known, func(o sendgrid.VerifiedSender) bool { return strings.EqualFold(o.FromEmail, i.Name) })
-	switch {
-	case n >= 0 && known[n].Verified:
-		return refuse(http.StatusConflict, codeVerifiedAlready, nil, "name", i.Name)
-	case n >= 0:
-		i.ProviderID = known[n].ID
-		return nil
+	if n := slices.IndexFunc(known, func(o sendgrid.VerifiedSender) bool { return strings.EqualFold(o.FromEmail, i.Name) }); n >= 0 {
+		if known[n].Verified {
+			return refuse(http.StatusConflict, codeVerifiedAlready, nil, "name", i.Name)
+		}
+		mine, err := s.takeOver(ctx, i, known[n].ID, c.DeleteVerifiedSender)
+		if err != nil {
+			return err
+		}
+		if mine {
+			i.ProviderID = known[n].ID
+			return nil
+		}
 	}
 	v.Nickname, v.FromEmail = i.Name, i.Name
 	if v.ReplyTo == "" {

@@ -418,3 +418,92 @@ func TestZoneLines(t *testing.T) {
 		}
 	}
 }
+
+// A mail keeps the From that it was accepted with. A profile that has a good one by now does not carry it out under another
+// firm's address, which SendGrid would take.
+func TestMailKeepsItsFromAndIsNotSentUnderAnothersName(t *testing.T) {
+	onBoth(t, func(h *house) {
+		ctx := h.Context()
+		h.far.Verify("", "zoe.example")
+		h.far.Verify("", "thief.example")
+		h.addOn(store.AddOn{TenantID: h.ours})
+		h.addOn(store.AddOn{TenantID: h.theirs})
+		grant := func(tenant, name string) {
+			_, err := h.store.GrantIdentity(ctx, &store.Identity{TenantID: tenant, Name: name}, nil)
+			h.do(err)
+		}
+		grant(h.ours, "zoe.example")
+		p := h.profile(h.theirs, "boss@zoe.example")
+		foreign := h.submit(p, 3)
+		h.await(h.theirs, foreign, mail.StatusHeld, 3)
+		grant(h.theirs, "thief.example")
+		p = h.read(p)
+		p.From.Address = "a@thief.example"
+		h.do(h.store.UpdateProfile(ctx, p, p.Version))
+		h.held(p, "")
+		own := h.submit(p, 2)
+		h.await(h.theirs, own, mail.StatusSent, 2)
+		h.await(h.theirs, foreign, mail.StatusFailed, 3)
+		if h.far.Accepted() != 2 {
+			h.Errorf("%d accepted: sent from another firm's address", h.far.Accepted())
+		}
+		h.held(p, "")
+
+		// An address of its own, proved too, is as good as before.
+		h.do(h.store.EndAddOn(ctx, h.theirs, store.AddOnSendGrid, nil))
+		before := h.submit(p, 2)
+		h.await(h.theirs, before, mail.StatusHeld, 2)
+		p = h.read(p)
+		p.From.Address = "B@Thief.example"
+		h.do(h.store.UpdateProfile(ctx, p, p.Version))
+		h.addOn(store.AddOn{TenantID: h.theirs})
+		h.await(h.theirs, before, mail.StatusSent, 2)
+	})
+}
+
+// The records that one firm published are not another's proof.
+func TestRecordsOfAnotherFirmProveNothing(t *testing.T) {
+	onBoth(t, func(h *house) {
+		ctx := h.Context()
+		h.addOn(store.AddOn{TenantID: h.ours})
+		h.addOn(store.AddOn{TenantID: h.theirs})
+		domain := senders.Request{Method: store.IdentityDomain}
+		p, thief := h.profile(h.ours, "a@zoe.example"), h.profile(h.theirs, "a@zoe.example")
+		begun, err := h.senders.Begin(ctx, p, domain, "key_test")
+		h.do(err)
+		h.sql(fmt.Sprintf(`UPDATE sender_identities SET since = since - %d`, senders.Patience.Microseconds()))
+		h.look()
+		h.far.Publish("", "zoe.example") // a day too late
+		stolen, err := h.senders.Begin(ctx, thief, domain, "key_test")
+		h.do(err)
+		h.look()
+		h.held(thief, mail.CodeSenderUnverified)
+		if stolen.ProviderID == begun.ProviderID {
+			h.Error("another firm got the same records")
+		}
+		// Nor is the link that was mailed when it asked.
+		single := senders.Request{Method: store.IdentitySingleSender, Sender: sendgrid.VerifiedSender{Address: "Rue Haute 1", City: "Bruxelles", Country: "Belgium"}}
+		p, thief = h.profile(h.ours, "a@solo.example"), h.profile(h.theirs, "a@solo.example")
+		begun, err = h.senders.Begin(ctx, p, single, "key_test")
+		h.do(err)
+		h.sql(fmt.Sprintf(`UPDATE sender_identities SET since = since - %d`, senders.Patience.Microseconds()))
+		h.look()
+		if stolen, err = h.senders.Begin(ctx, thief, single, "key_test"); err != nil || stolen.ProviderID == begun.ProviderID {
+			h.Errorf("another firm got the same link: %+v, %v", stolen, err)
+		}
+		// Who asks again himself has what he published still count.
+		p = h.profile(h.ours, "a@late.example")
+		begun, err = h.senders.Begin(ctx, p, domain, "key_test")
+		h.do(err)
+		h.sql(fmt.Sprintf(`UPDATE sender_identities SET since = since - %d`, senders.Patience.Microseconds()))
+		h.look()
+		h.far.Publish("", "late.example")
+		again, err := h.senders.Begin(ctx, p, domain, "key_test")
+		h.do(err)
+		h.look()
+		h.held(p, "")
+		if again.ProviderID != begun.ProviderID {
+			h.Error("the firm got other records than before")
+		}
+	})
+}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -137,6 +139,9 @@ func (s *Server) putTenantAddOn(c *gin.Context) error {
 			}
 		}
 	}
+	if names := s.senders.KeyNames(); a.Key != "" && len(names) > 0 && !slices.Contains(names, a.Key) {
+		ps.Add("/key", mail.CodeValueUnknown, "value", mail.Shown(a.Key), "allowed", strings.Join(names, ", "))
+	}
 	f.merge(ps)
 	if err := f.err(); err != nil {
 		return err
@@ -146,7 +151,8 @@ func (s *Server) putTenantAddOn(c *gin.Context) error {
 		return err
 	}
 	a.TenantID = t.ID
-	detail, err := json.Marshal(req)
+	// The firm can read its audit trail, and the service's account is none of its business.
+	detail, err := json.Marshal(api.AddOnRequest{From: req.From, Until: req.Until})
 	if err != nil {
 		return err
 	}

@@ -79,6 +79,17 @@ func TestAddOnRequired(t *testing.T) {
 		if got := strings.Join(actions, " "); got != "add_on.end add_on.put" {
 			t.Errorf("audited: %s", got)
 		}
+		// A key that the service has not would keep the firm's mail waiting for ever.
+		if got := h.must(http.StatusUnprocessableEntity, h.operator, "PUT", addOn, `{"key":"mian"}`).errors(); len(got) != 1 || got[0] != "/key value_unknown" {
+			t.Errorf("%v", got)
+		}
+		// Nothing of the service's account is the firm's to know.
+		h.must(http.StatusOK, h.operator, "PUT", addOn, `{"key":"main","subuser":"sub-zoe"}`)
+		for _, path := range []string{"/v1/audit-events", "/v1/add-ons", "/v1/sender-profiles", one} {
+			if a := h.must(http.StatusOK, h.ours.all, "GET", path, nil); strings.Contains(a.Body.String(), `"main"`) || strings.Contains(a.Body.String(), "sub-zoe") {
+				t.Errorf("%s: %s", path, a.Body)
+			}
+		}
 		for _, path := range []string{addOn, "/v1/tenants/" + h.ours.id + "/sender-identities", "/v1/usage-report"} {
 			h.must(http.StatusForbidden, h.ours.all, "GET", path, nil)
 		}

@@ -38,15 +38,16 @@ type eventMessage struct {
 }
 
 const (
-	// The transport that a message was sent with is its profile's.
+	// A profile may have another transport by now than when it sent the message. What it is sending, it sends with the present one.
+	sentWithPostgres      = `(m.status = 'sending' AND p.transport = $3 OR coalesce(m.attempt::json #>> '{detail,transport}', p.transport) = $3)`
 	eventMessagesPostgres = `SELECT m.tenant_id, m.id, m.status, m.delivery, m.recipients FROM unnest($1::text[], $2::text[]) AS v (tenant_id, id)
 	JOIN messages m ON m.tenant_id = v.tenant_id AND m.id = v.id JOIN sender_profiles p ON p.id = m.profile_id
-	WHERE p.transport = $3 FOR UPDATE OF m SKIP LOCKED`
+	WHERE ` + sentWithPostgres + ` FOR UPDATE OF m SKIP LOCKED`
 	eventMessageSQLite = `SELECT m.tenant_id, m.id, m.status, m.delivery, m.recipients FROM messages m JOIN sender_profiles p ON p.id = m.profile_id
-	WHERE m.tenant_id = $1 AND m.id = $2 AND p.transport = $3`
+	WHERE m.tenant_id = $1 AND m.id = $2 AND (m.status = 'sending' AND p.transport = $3 OR coalesce(json_extract(m.attempt, '$.detail.transport'), p.transport) = $3)`
 	// Those that are there and were not locked are somebody else's at this moment.
 	eventMessagesThere = `SELECT m.tenant_id, m.id FROM unnest($1::text[], $2::text[]) AS v (tenant_id, id)
-	JOIN messages m ON m.tenant_id = v.tenant_id AND m.id = v.id JOIN sender_profiles p ON p.id = m.profile_id WHERE p.transport = $3`
+	JOIN messages m ON m.tenant_id = v.tenant_id AND m.id = v.id JOIN sender_profiles p ON p.id = m.profile_id WHERE ` + sentWithPostgres
 
 	knownDeliveriesPostgres = `SELECT d.tenant_id, d.message_id, d.address, d.delivery FROM unnest($1::text[], $2::text[]) AS v (tenant_id, id)
 	JOIN deliveries d ON d.tenant_id = v.tenant_id AND d.message_id = v.id`

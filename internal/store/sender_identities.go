@@ -188,6 +188,14 @@ func (s *Store) ClaimIdentity(ctx context.Context, i *Identity, e *AuditEvent) (
 	return first, failed("claim sender identity", err)
 }
 
+// BegunByAnother says whether another tenant has begun the proof that SendGrid knows under this id in i's account.
+func (s *Store) BegunByAnother(ctx context.Context, i *Identity, providerID int64) (bool, error) {
+	var n int64
+	err := s.ro.WithContext(ctx).Model(&identityRow{}).Where("name = ? AND tenant_id <> ? AND key_name = ? AND subuser = ? AND provider_id = ?",
+		i.Name, i.TenantID, i.Key, i.Subuser, providerID).Count(&n).Error
+	return n > 0, failed("sender identity", err)
+}
+
 // DropClaim takes back a claim that came to nothing at SendGrid.
 func (s *Store) DropClaim(ctx context.Context, i *Identity) error {
 	return failed("drop claim", s.db.WithContext(ctx).Where("tenant_id = ? AND name = ? AND state = 'pending' AND provider_id = 0 AND created_at = ?",

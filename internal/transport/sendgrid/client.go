@@ -125,6 +125,12 @@ func (c *Client) CreateVerifiedSender(ctx context.Context, s VerifiedSender) (Ve
 	return made, err
 }
 
+// DeleteVerifiedSender forgets a single sender; the link that was mailed for it proves nothing any more.
+func (c *Client) DeleteVerifiedSender(ctx context.Context, id int64) error {
+	_, err := c.call(ctx, http.MethodDelete, "v3/verified_senders/"+strconv.FormatInt(id, 10), nil, nil, nil)
+	return err
+}
+
 // Domain is an authenticated domain, or one that is to be (https://www.twilio.com/docs/sendgrid/api-reference/domain-authentication).
 type Domain struct {
 	ID        int64                `json:"id"`
@@ -179,6 +185,12 @@ func (c *Client) AuthenticateDomain(ctx context.Context, domain string) (Domain,
 	var d Domain
 	_, err := c.call(ctx, http.MethodPost, "v3/whitelabel/domains", nil, map[string]any{"domain": domain, "automatic_security": true}, &d)
 	return d, err
+}
+
+// DeleteDomain forgets a domain; its records prove nothing any more.
+func (c *Client) DeleteDomain(ctx context.Context, id int64) error {
+	_, err := c.call(ctx, http.MethodDelete, "v3/whitelabel/domains/"+strconv.FormatInt(id, 10), nil, nil, nil)
+	return err
 }
 
 // Validation is what SendGrid found in the DNS.

@@ -18,8 +18,10 @@ package sendgrid
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -159,9 +161,12 @@ func isKey(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
+// KeyNames are the names of the keys, in order.
+func (t *Transport) KeyNames() []string { return slices.Sorted(maps.Keys(t.keys)) }
+
 // Info implements transport.Transport.
 func (t *Transport) Info() transport.Info {
-	return transport.Info{Name: Name, MaxBytes: MaxBytes, MaxRecipients: MaxRecipients}
+	return transport.Info{Name: Name, MaxBytes: MaxBytes, MaxRecipients: MaxRecipients, AddressesByHeader: true}
 }
 
 // Open finds out whose account the profile's mails go with. The connection is made for the first mail, and kept for the next ones
@@ -179,22 +184,28 @@ func (t *Transport) client(ctx context.Context, p *mail.Profile) (*Client, error
 	if ctx.Err() != nil {
 		return nil, &transport.Error{Verdict: notCommitted(stepLogin), Err: ctx.Err()}
 	}
-	var a Account
-	if t.accounts != nil {
-		asking, cancel := context.WithTimeout(ctx, t.timeouts.Read)
-		defer cancel()
-		var err error
-		if a, err = t.accounts.Account(asking, p); err != nil {
-			var verdict *transport.Error
-			if errors.As(err, &verdict) {
-				return nil, verdict
-			}
-			return nil, &transport.Error{Err: err, Verdict: mail.Verdict{
-				Outcome: temporary, Scope: mail.ScopeProfile, Code: CodeAccountUnavailable, Step: stepLogin,
-			}}
-		}
+	a, err := t.account(ctx, p)
+	if err != nil {
+		return nil, err
 	}
 	return t.Client(a)
+}
+
+// account asks whose account the profile's mails go with. The error is a *transport.Error.
+func (t *Transport) account(ctx context.Context, p *mail.Profile) (Account, error) {
+	if t.accounts == nil {
+		return Account{}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, t.timeouts.Read)
+	defer cancel()
+	a, err := t.accounts.Account(ctx, p)
+	var verdict *transport.Error
+	if err == nil || errors.As(err, &verdict) {
+		return a, err
+	}
+	return Account{}, &transport.Error{Err: err, Verdict: mail.Verdict{
+		Outcome: temporary, Scope: mail.ScopeProfile, Code: CodeAccountUnavailable, Step: stepLogin,
+	}}
 }
 
 // Client makes calls with an account that are about no mail. The error is a *transport.Error: there is no such key.

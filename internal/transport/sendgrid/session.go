@@ -33,6 +33,9 @@ func (s *session) Send(ctx context.Context, m *mail.Rendered, commit func(contex
 	if v := unfit(m); v.Code != "" {
 		return v
 	}
+	if v := s.foreign(ctx, m); v.Code != "" {
+		return v
+	}
 	q := compose(m, s.profile)
 	var undo *recall
 	if s.profile.SendGrid != nil && s.profile.SendGrid.Careful {
@@ -64,10 +67,40 @@ func (s *session) Send(ctx context.Context, m *mail.Rendered, commit func(contex
 	if v.Code == transport.CodeStale {
 		s.t.http.CloseIdleConnections() // the others are as old
 	}
+	if v.Code == CodeSenderUnverified && s.earlierFrom(m) { // says nothing of the From that the profile has now
+		v.Scope, v.Code = mail.ScopeMessage, CodeFromUnverified
+	}
 	if undo != nil && v.Outcome == mail.OutcomeUncertain {
 		return undo.takeBack(ctx, v)
 	}
 	return v
+}
+
+// foreign says why a mail cannot go in this profile's name. It keeps the From that it was accepted with, and the profile may have
+// another by now; SendGrid takes every sender that is verified in its account, of whatever firm.
+func (s *session) foreign(ctx context.Context, m *mail.Rendered) mail.Verdict {
+	if !s.earlierFrom(m) {
+		return mail.Verdict{}
+	}
+	then := *s.profile
+	then.From = m.Content.From
+	if _, err := s.t.account(ctx, &then); err != nil {
+		v := verdictOf(err)
+		switch {
+		case ctx.Err() != nil:
+			return notCommitted(stepMail)
+		case v.Code == CodeSenderUnverified: // of this mail, and not of the profile's next ones
+			v.Scope, v.Code, v.Step = mail.ScopeMessage, CodeFromUnverified, stepMail
+			v.Reply.Text = mail.ReplyText(mail.Shown(then.From.Address) + " is not verified for this firm")
+		}
+		return v
+	}
+	return mail.Verdict{}
+}
+
+// earlierFrom says that a mail's From is not the one that the profile has by now.
+func (s *session) earlierFrom(m *mail.Rendered) bool {
+	return mail.SenderIdentity(m.Content.From.Address) != mail.SenderIdentity(s.profile.From.Address)
 }
 
 // post makes one POST. The closing brace is what makes it whole.

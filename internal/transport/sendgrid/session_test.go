@@ -257,6 +257,21 @@ func TestNeverASecondPost(t *testing.T) {
 	}
 }
 
+// SendGrid's refusal of a From that the profile had once is about that mail, and does not stop the profile.
+func TestRefusedFromOfAnEarlierProfile(t *testing.T) {
+	s := tt.StartSendGrid(t, tt.SendGridConfig{Domains: []string{"etudes.example"}})
+	tr := newTransport(t, s)
+	then := profile()
+	then.From.Address = "factures@etudes-old.example"
+	v := attempt(t, tr, s, profile(), tt.Message(t, then, "a@zoe.example"))
+	if v.Outcome != mail.OutcomePermanent || v.Scope != mail.ScopeMessage || v.Code != sendgrid.CodeFromUnverified {
+		t.Errorf("%+v", v)
+	}
+	if v := attempt(t, tr, s, then, tt.Message(t, then, "a@zoe.example")); v.Scope != mail.ScopeProfile || v.Code != sendgrid.CodeSenderUnverified {
+		t.Errorf("%+v", v)
+	}
+}
+
 // The limit of one subuser is no other's.
 func TestRateLimitOfASubuser(t *testing.T) {
 	reset := time.Now().Add(time.Hour).Unix()

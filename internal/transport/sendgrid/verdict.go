@@ -17,6 +17,7 @@ import (
 // Codes of the driver's verdicts. Those without "sendgrid_" could come from any transport.
 const (
 	CodeSenderUnverified   = "sendgrid_sender_unverified"    // From is no verified sender and on no authenticated domain
+	CodeFromUnverified     = "sendgrid_from_unverified"      // likewise, and the profile has another From by now
 	CodeKeyRefused         = "sendgrid_key_refused"          // the service's key is not valid (any more)
 	CodeKeyMissing         = "sendgrid_key_missing"          // the service has no key for this account
 	CodeAccountUnavailable = "sendgrid_account_unavailable"  // whose account it is cannot be found out just now

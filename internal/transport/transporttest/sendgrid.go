@@ -225,9 +225,11 @@ func (s *SendGrid) routes() http.Handler {
 	mux.HandleFunc("GET /v3/scopes", s.scopes)
 	mux.HandleFunc("GET /v3/verified_senders", s.listSenders)
 	mux.HandleFunc("POST /v3/verified_senders", s.createSender)
+	mux.HandleFunc("DELETE /v3/verified_senders/{id}", s.deleteSender)
 	mux.HandleFunc("GET /v3/whitelabel/domains", s.listDomains)
 	mux.HandleFunc("POST /v3/whitelabel/domains", s.createDomain)
 	mux.HandleFunc("GET /v3/whitelabel/domains/{id}", s.getDomain)
+	mux.HandleFunc("DELETE /v3/whitelabel/domains/{id}", s.deleteDomain)
 	mux.HandleFunc("POST /v3/whitelabel/domains/{id}/validate", s.validateDomain)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.wg.Add(1)

@@ -220,6 +220,24 @@ func (s *SendGrid) createSender(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusCreated, v)
 }
 
+// deleteSender is DELETE /v3/verified_senders/{id}.
+func (s *SendGrid) deleteSender(w http.ResponseWriter, r *http.Request) {
+	step := s.begin(w, r, "senders", "")
+	if step == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.account(step.Subuser)
+	before := len(a.senders)
+	a.senders = slices.DeleteFunc(a.senders, func(v *sendGridSender) bool { return strconv.Itoa(v.ID) == r.PathValue("id") })
+	if len(a.senders) == before {
+		sendGridError(w, http.StatusNotFound, "", "resource not found")
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
 // listDomains is GET /v3/whitelabel/domains.
 func (s *SendGrid) listDomains(w http.ResponseWriter, r *http.Request) {
 	step := s.begin(w, r, "domains", "whitelabel.read")
@@ -294,6 +312,19 @@ func (s *SendGrid) validateDomain(w http.ResponseWriter, r *http.Request) {
 			results[name] = result
 		}
 		answer(w, http.StatusOK, map[string]any{"id": d.ID, "valid": d.Valid, "validation_results": results})
+	})
+}
+
+// deleteDomain is DELETE /v3/whitelabel/domains/{id}.
+func (s *SendGrid) deleteDomain(w http.ResponseWriter, r *http.Request) {
+	step := s.begin(w, r, "domains", "whitelabel.delete")
+	if step == nil {
+		return
+	}
+	s.withDomain(w, r, step, func(gone *sendGridDomain) {
+		a := s.account(step.Subuser)
+		a.domains = slices.DeleteFunc(a.domains, func(d *sendGridDomain) bool { return d == gone })
+		w.WriteHeader(http.StatusNoContent)
 	})
 }
 
