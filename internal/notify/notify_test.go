@@ -81,7 +81,7 @@ func TestEventsAreSignedAndFiltered(t *testing.T) {
 func TestRotation(t *testing.T) {
 	both(t, func(w *world) {
 		endpoint, e := w.endpoint(w.tenant(), w.receiver.url), w.engine()
-		rotated, err := w.store.ChangeWebhookEndpoint(w.Context(), endpoint.TenantID, endpoint.ID, func(e *store.WebhookEndpoint) {
+		rotated, err := w.store.ChangeWebhookEndpoint(w.Context(), endpoint.TenantID, endpoint.ID, "key_test", func(e *store.WebhookEndpoint) {
 			e.Previous, e.PreviousUntil, e.Secret = e.Secret, w.now().Add(24*time.Hour), store.NewWebhookSecret()
 		})
 		if err != nil {
@@ -233,10 +233,12 @@ func TestDisabled(t *testing.T) {
 		if got := w.read(gone); got.Enabled || got.DisabledCode != store.CodeEndpointGone {
 			w.Errorf("after 410: %+v", got)
 		}
-		for range 6 {
-			w.advance(25 * time.Hour)
+		for range len(retryGaps) {
+			w.advance(29 * time.Hour)
 			w.happen(tenant, 1)
-			w.deliver(e)
+			for range 3 { // a failing endpoint's worker takes few at a time
+				w.deliver(e)
+			}
 		}
 		if got := w.read(failing); got.Enabled || got.DisabledCode != store.CodeEndpointFailing {
 			w.Errorf("after days: %+v", got)
@@ -258,6 +260,37 @@ func TestDisabled(t *testing.T) {
 		}
 		if want := []string{gone.ID + " " + store.CodeEndpointGone, failing.ID + " " + store.CodeEndpointFailing}; !slices.Equal(told, want) {
 			w.Errorf("told %q, want %q", told, want)
+		}
+	})
+}
+
+// A firm sends once a month. What its endpoint did not take a month ago is no reason to switch it off at the first failure of today.
+func TestQuietEndpointHasItsTries(t *testing.T) {
+	both(t, func(w *world) {
+		tenant := w.tenant()
+		endpoint := w.endpoint(tenant, w.receiver.url, store.EventMessageFailed)
+		e := w.engine()
+		w.receiver.say(http.StatusBadGateway)
+		w.happen(tenant, 1)
+		w.deliver(e)
+		for _, gap := range retryGaps {
+			w.advance(gap + gap/5)
+			w.deliver(e)
+		}
+		if n := len(w.deliveries(endpoint, store.DeliveryFailed)); n != 1 || !w.read(endpoint).Enabled {
+			w.Fatalf("%d failed for good, endpoint %+v", n, w.read(endpoint))
+		}
+		w.advance(27 * 24 * time.Hour)
+		w.happen(tenant, 1)
+		w.deliver(e)
+		if got := w.read(endpoint); !got.Enabled {
+			w.Fatalf("switched off by one failure: %+v", got)
+		}
+		w.receiver.say(http.StatusOK)
+		w.advance(10 * time.Second)
+		w.deliver(e)
+		if got := w.read(endpoint); len(w.deliveries(endpoint, store.DeliveryDelivered)) != 1 || !got.FailingSince.IsZero() {
+			w.Errorf("%+v", got)
 		}
 	})
 }
@@ -302,7 +335,7 @@ func TestWhatIsNoSuccess(t *testing.T) {
 			if d.Status != store.DeliveryPending || d.Code != c.code || len(d.Excerpt) > maxExcerpt || strings.ContainsAny(d.Excerpt, "\x00") {
 				w.Errorf("%s: %s, code %q, want %q", c.name, d.Status, d.Code, c.code)
 			}
-			if err := w.store.DeleteWebhookEndpoint(w.Context(), endpoint.TenantID, endpoint.ID); err != nil {
+			if err := w.store.DeleteWebhookEndpoint(w.Context(), endpoint.TenantID, endpoint.ID, "key_test"); err != nil {
 				w.Fatal(err)
 			}
 		}
