@@ -451,3 +451,28 @@ func TestSweep(t *testing.T) {
 		}
 	})
 }
+
+// While a batch goes on, more is new at each turn than is fanned out at once; the posts do not wait for its end.
+func TestPostsDoNotWaitForTheEndOfABatch(t *testing.T) {
+	both(t, func(w *world) {
+		tenant := w.tenant()
+		w.endpoint(tenant, w.receiver.url, store.EventMessageFailed)
+		w.happen(tenant, 4*fanOutAtOnce)
+		e := w.engine()
+		waiting := make(chan int, 1)
+		var once sync.Once
+		w.receiver.answer = func(http.ResponseWriter, *http.Request) {
+			once.Do(func() {
+				n, err := w.store.FanOut(w.Context(), 1, w.now()) // is there one left?
+				if err != nil {
+					w.Error(err)
+				}
+				waiting <- n
+			})
+		}
+		w.deliver(e)
+		if n := <-waiting; n == 0 {
+			w.Error("the first post came when all was fanned out")
+		}
+	})
+}
