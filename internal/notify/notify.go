@@ -44,7 +44,7 @@ const (
 	keepFor       = 30 * 24 * time.Hour
 
 	fanOutAtOnce = 500
-	fanOutRest   = 3 // times what it took, before the next
+	fanOutRest   = 9 // times what it took, before the next
 	// Endpoints that are posted to at once, and how many of them may be failing ones: those that work always have room.
 	maxEndpoints, maxFailing = 64, 32
 )
