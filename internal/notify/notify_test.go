@@ -332,7 +332,7 @@ func TestWhatIsNoSuccess(t *testing.T) {
 			}
 			w.deliver(w.engine(change...))
 			d := w.deliveries(endpoint, "")[0]
-			if d.Status != store.DeliveryPending || d.Code != c.code || len(d.Excerpt) > maxExcerpt || strings.ContainsAny(d.Excerpt, "\x00") {
+			if d.Status != store.DeliveryPending || d.Code != c.code || d.Excerpt != "" { // of the operator's own network nothing is shown
 				w.Errorf("%s: %s, code %q, want %q", c.name, d.Status, d.Code, c.code)
 			}
 			if err := w.store.DeleteWebhookEndpoint(w.Context(), endpoint.TenantID, endpoint.ID, "key_test"); err != nil {
@@ -450,6 +450,16 @@ func TestSweep(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestPrintable(t *testing.T) {
+	for in, want := range map[string]string{
+		"\x00\xff<b>\r\nZo\u00eb\x7f ": "<b>  Zo\u00eb", "cut in a letter \xc3": "cut in a letter", "": "", "\n\t": "",
+	} {
+		if got := printable([]byte(in)); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
 }
 
 // While a batch goes on, more is new at each turn than is fanned out at once; the posts do not wait for its end.
