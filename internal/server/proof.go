@@ -128,13 +128,20 @@ func provesDispatch(m *store.Message, attempts []store.Attempt, events []*store.
 	if m.Status != mail.StatusSent || len(attempts) == 0 {
 		return false
 	}
-	found := func(e *store.AuditEvent) bool {
-		return (e.Actor == outbox.ActorReconciliation || e.Actor == outbox.ActorEvents) && strings.Contains(string(e.Detail), `"as":"`+outbox.ResolveSent+`"`)
+	found, word := false, false
+	for _, e := range events {
+		switch {
+		case !strings.Contains(string(e.Detail), `"as":"`+outbox.ResolveSent+`"`):
+		case e.Actor == outbox.ActorReconciliation, e.Actor == outbox.ActorEvents:
+			found = true
+		default: // for a recipient at least; another one may have had it from the server
+			word = true
+		}
 	}
 	taken := slices.ContainsFunc(attempts, func(a store.Attempt) bool {
 		return a.Outcome == mail.OutcomeSent && a.Detail.Transport != sandboxTransport
 	})
-	return taken && attempts[len(attempts)-1].Outcome != mail.OutcomeUncertain || slices.ContainsFunc(events, found)
+	return found || taken && !word && attempts[len(attempts)-1].Outcome != mail.OutcomeUncertain
 }
 
 // writeProof writes the zip. Nothing of it depends on when it is asked for. The files are stored as they are: how well they

@@ -32,6 +32,7 @@ func TestProvesDispatch(t *testing.T) {
 		"not sent":                       {mail.StatusFailed, []store.Attempt{sent}, nil, false},
 		"a person's word":                {mail.StatusSent, []store.Attempt{uncertain}, resolved("key_1", "sent"), false},
 		"a person's word for the rest":   {mail.StatusSent, []store.Attempt{sent, uncertain}, resolved("key_1", "sent"), false},
+		"a person's word for one":        {mail.StatusSent, []store.Attempt{uncertain, sent}, resolved("key_1", "sent"), false},
 		"found in the mailbox":           {mail.StatusSent, []store.Attempt{uncertain}, resolved(outbox.ActorReconciliation, "sent"), true},
 		"not found and sent again":       {mail.StatusSent, []store.Attempt{uncertain}, resolved(outbox.ActorReconciliation, "resend"), false},
 		"reported by the provider":       {mail.StatusSent, []store.Attempt{uncertain}, resolved(outbox.ActorEvents, "sent"), true},
