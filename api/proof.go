@@ -9,6 +9,8 @@ type Proof struct {
 	// ProvesDispatch says that the far end itself confirmed that it took the mail, for at least one recipient. Everything else is
 	// a record of what happened and no proof.
 	ProvesDispatch bool `json:"proves_dispatch"`
+	// Trial: the mail went through a sandbox, which keeps mails and sends none.
+	Trial bool `json:"trial,omitempty"`
 	// Message is the mail, its recipients and what became of each.
 	Message Message `json:"message"`
 	// MessageIDHeader is the mail's Message-ID header.

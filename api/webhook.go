@@ -121,7 +121,7 @@ type WebhookDelivery struct {
 	LastAttemptAt *time.Time `json:"last_attempt_at,omitempty" format:"date-time" example:"2026-11-23T08:00:05Z"`
 	// ResponseStatus is the HTTP status of the last answer. Absent when there was none.
 	ResponseStatus int `json:"response_status,omitempty" example:"503"`
-	// ResponseExcerpt is the beginning of the last answer's body.
+	// ResponseExcerpt is the beginning of the last answer's body. Of a receiver in the operator's own networks it is not kept.
 	ResponseExcerpt string `json:"response_excerpt,omitempty" example:"upstream is down"`
 	// Problem is why the last try failed, and what to do.
 	Problem *Trouble `json:"problem,omitempty"`

@@ -102,6 +102,7 @@ type jobBar struct {
 
 func (b *jobBar) job(j api.SendJob) {
 	if b.bar == nil {
+		fmt.Fprintf(b.w, "%s\n", jobTitle(j)) // before the bar, which shows at once
 		b.bar = progressbar.NewOptions(max(j.Total, 1),
 			progressbar.OptionSetWriter(b.w),
 			progressbar.OptionSetWidth(20),
@@ -111,7 +112,6 @@ func (b *jobBar) job(j api.SendJob) {
 			progressbar.OptionSetRenderBlankState(true),
 			progressbar.OptionSetTheme(progressbar.Theme{Saucer: "█", SaucerPadding: "░", BarStart: "", BarEnd: ""}),
 		)
-		fmt.Fprintf(b.w, "%s\n", jobTitle(j))
 	}
 	j.Partial = 0 // the line has little room; the end says it
 	b.bar.Describe(outcome(j) + pace(j))

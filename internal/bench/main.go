@@ -50,7 +50,7 @@ func main() {
 		exit(runBareHandler(os.Args[2]))
 	}
 	db := flag.String("db", "both", "postgres, sqlite or both")
-	only := flag.String("only", "", "comma-separated: small, pdf, far, accept, idle, backlog, watchers, draft, gmail, sendgrid, events; empty: all")
+	only := flag.String("only", "", "comma-separated: small, pdf, far, accept, idle, backlog, watchers, receivers, draft, gmail, sendgrid, events; empty: all")
 	bin := flag.String("bin", "", "a facteur binary; empty: built from this source")
 	flag.Parse()
 	exit(run(*db, *only, *bin))
@@ -74,7 +74,7 @@ type bench struct {
 
 var benches = []bench{
 	{name: "small", run: small}, {name: "pdf", run: pdf}, {name: "far", run: far}, {name: "accept", run: accept}, {name: "idle", run: idle},
-	{name: "backlog", run: backlog}, {name: "watchers", run: watchers}, {name: "draft", run: draft}, {name: "gmail", run: byGmail, google: true},
+	{name: "backlog", run: backlog}, {name: "watchers", run: watchers}, {name: "receivers", run: receivers}, {name: "draft", run: draft}, {name: "gmail", run: byGmail, google: true},
 	{name: "sendgrid", run: bySendGrid, sendgrid: true},
 	{name: "events", run: takeEvents, env: eventsEnv},
 }

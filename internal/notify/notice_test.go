@@ -16,7 +16,7 @@ import (
 func (w *world) contact(p *mail.Profile, kinds ...store.NoticeKind) {
 	w.Helper()
 	n := &store.NoticeSettings{TenantID: p.TenantID, Addresses: []string{"zoe@zoe.example", "jean@zoe.example"}, Language: "fr", SenderProfileID: p.ID, Kinds: kinds}
-	if err := w.store.PutNoticeSettings(w.Context(), n); err != nil {
+	if err := w.store.PutNoticeSettings(w.Context(), n, "key_test"); err != nil {
 		w.Fatal(err)
 	}
 }

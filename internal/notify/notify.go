@@ -44,6 +44,7 @@ const (
 	keepFor       = 30 * 24 * time.Hour
 
 	fanOutAtOnce = 500
+	fanOutRest   = 9 // times what it took, before the next
 	// Endpoints that are posted to at once, and how many of them may be failing ones: those that work always have room.
 	maxEndpoints, maxFailing = 64, 32
 )
@@ -145,21 +146,33 @@ func (e *Engine) look(before bool) bool {
 	return anybody
 }
 
-// turn fans out what is new, begins what is due, and writes the notices.
+// turn fans out what is new, begins what is due, and writes the notices. While more is new than is fanned out at once, a batch is
+// probably being sent: it does not wait for this, and what was fanned out does not wait for its end.
 func (e *Engine) turn() error {
 	for {
+		began := time.Now()
 		n, err := e.store.FanOut(e.ctx, fanOutAtOnce, e.now())
 		if err != nil {
 			return err
 		}
-		if n < fanOutAtOnce || e.stopped() {
+		if err := e.begin(); err != nil {
+			return err
+		}
+		if n < fanOutAtOnce || !e.rest(fanOutRest*time.Since(began)) {
 			break
 		}
 	}
-	if err := e.begin(); err != nil {
-		return err
-	}
 	return e.writeNotices()
+}
+
+// rest leaves the database to others for a while. It is false when the engine stops.
+func (e *Engine) rest(d time.Duration) bool {
+	select {
+	case <-e.stopping:
+		return false
+	case <-time.After(d):
+		return true
+	}
 }
 
 // begin gives every endpoint with something due a worker of its own, as far as there is room.

@@ -126,7 +126,7 @@ func (w *world) tenant() string {
 func (w *world) endpoint(tenant, url string, types ...store.EventType) *store.WebhookEndpoint {
 	w.Helper()
 	e := &store.WebhookEndpoint{TenantID: tenant, URL: url, Events: types, Language: "fr", Secret: store.NewWebhookSecret(), Description: "Facturation"}
-	if err := w.store.CreateWebhookEndpoint(w.Context(), e); err != nil {
+	if err := w.store.CreateWebhookEndpoint(w.Context(), e, "key_test"); err != nil {
 		w.Fatal(err)
 	}
 	return e

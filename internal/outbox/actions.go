@@ -23,7 +23,7 @@ func (e *StateError) Error() string {
 	return fmt.Sprintf("outbox: cannot %s a message that is %s", e.Action, e.Status)
 }
 
-// ErrDocumentTaken refuses to retry a message: another one brings the same document to the same recipient by now.
+// ErrDocumentTaken refuses to send a message again: another one brings the same document to the same recipient by now.
 var ErrDocumentTaken = errors.New("outbox: another message brings the document by now")
 
 // Ways to resolve an uncertain message.
@@ -57,7 +57,8 @@ func (o *Outbox) Retry(ctx context.Context, tenantID, actor, messageID string) e
 	})
 }
 
-// Resolve settles an uncertain message by a person's word: as sent, or to be sent again. note goes to the audit trail.
+// Resolve settles an uncertain message by a person's word: as sent, or to be sent again. note goes to the audit trail. It is
+// ErrDocumentTaken when it was to be sent again and another message has brought the document since, or will.
 func (o *Outbox) Resolve(ctx context.Context, tenantID, actor, messageID, as, note string) error {
 	detail := map[string]string{"as": as, "note": note}
 	return o.act(ctx, tenantID, actor, messageID, actionResolve, detail, func(m *store.MessageState) error {
@@ -143,7 +144,7 @@ func (o *Outbox) act(ctx context.Context, tenantID, actor, messageID, action str
 		if err != nil {
 			return err
 		}
-		if action == actionRetry {
+		if action == actionRetry || detail["as"] == ResolveResend {
 			erased, err := o.store.ErasedOf(ctx, tx, tenantID, messageID)
 			if err != nil {
 				return err

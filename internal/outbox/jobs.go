@@ -272,7 +272,8 @@ func (o *Outbox) CancelJob(ctx context.Context, tenantID, actor, jobID string) (
 		if err != nil {
 			return err
 		}
-		if j.State == mail.JobDraft || canceled > 0 || c.counts.Sending > 0 { // what is on its way may come back
+		// What is on its way, or uncertain, may come back, and must find that it is over.
+		if j.State == mail.JobDraft || canceled+c.counts.Sending+c.counts.Uncertain > 0 {
 			j.State, j.ExpiresAt = mail.JobCanceled, time.Time{}
 			j.Gate, j.ClosedSince, j.Canaries = store.JobGate{}, time.Time{}, nil
 			c.counts.Canceled += canceled

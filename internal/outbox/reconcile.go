@@ -20,7 +20,7 @@ import (
 //   - The search works: mails of the same profile that are known to be sent, the ones next to this one, are found, and after
 //     them this one still is not.
 //   - It is not older than a mail may become that waits (Config.MaxWait): nobody expects it any more.
-//   - Nobody has sent its document anew in another mail.
+//   - Its job was not canceled, and nobody has sent its document anew in another mail.
 //
 // Without that it stays uncertain, for a person. What goes wrong with a search changes no mail's state.
 
@@ -224,6 +224,7 @@ var (
 	// errOvertaken: somebody else has settled the message, or is looking.
 	errOvertaken = errors.New("outbox: the look was overtaken")
 	errTooOld    = errors.New("outbox: the message is too old to be sent again by itself")
+	errCanceled  = errors.New("outbox: the message's job was canceled")
 	errReplaced  = errors.New("outbox: another message brings the document by now")
 )
 
@@ -262,6 +263,8 @@ func (o *Outbox) settleLook(ctx context.Context, l *store.Look, r resolution) er
 				*m = resolvedAsSent(*m, now)
 			case now.After(m.ExpiresAt):
 				return errTooOld
+			case m.JobState == mail.JobCanceled:
+				return errCanceled
 			default:
 				// The time that the mail may wait is not given anew: nobody asked for that.
 				m.Status, m.Code, m.NotBefore = mail.StatusQueued, "", time.Time{}
@@ -309,6 +312,8 @@ func (o *Outbox) settleLook(ctx context.Context, l *store.Look, r resolution) er
 		return o.giveUp(ctx, l, "it is settled otherwise")
 	case errors.Is(err, errTooOld):
 		return o.giveUp(ctx, l, "it is too old to be sent again by itself")
+	case errors.Is(err, errCanceled):
+		return o.giveUp(ctx, l, "its job was canceled")
 	case errors.Is(err, errReplaced):
 		return o.giveUp(ctx, l, "its document was sent anew")
 	case err != nil:

@@ -12,7 +12,7 @@ import (
 // its owner than never. It is sent again with the same Message-ID when
 //
 //   - a transport that can look for it has had its say, and some minutes have gone by (Config.ResendAfter);
-//   - the profile still wants it, the mail may still wait, and nobody has sent its document anew;
+//   - the profile still wants it, the mail may still wait, its job was not canceled, and nobody has sent its document anew;
 //   - it was not uncertain for the third time.
 
 // ActorOnUncertain is who acts, in the audit trail, when a profile's on_uncertain has a message sent again.

@@ -103,6 +103,35 @@ func TestUncertainWaitsByDefault(t *testing.T) {
 	})
 }
 
+// Of a canceled job nothing is sent again by itself; a person may still say so.
+func TestUncertainOfACanceledJob(t *testing.T) {
+	pgtest.Both(t, func(t *testing.T, url string) {
+		h, far := newHouse(t, url), newFarEnd()
+		var tries atomic.Int32
+		far.answer = func(*mail.Rendered) mail.Verdict {
+			if tries.Add(1) == 1 {
+				return mail.Verdict{Step: "final", Code: "smtp_outcome_unknown"}
+			}
+			return mail.Verdict{Outcome: mail.OutcomeSent}
+		}
+		o := h.engine(far, outbox.Config{ResendAfter: time.Hour, Sweep: 10 * time.Millisecond})
+		r := h.submit(o, h.resends(), outbox.PurposeBatch, 1)
+		id := r.Messages[0].ID
+		h.await(r.JobID, map[mail.Status]int{mail.StatusUncertain: 1})
+		if _, err := o.CancelJob(t.Context(), h.tenant.ID, "key_test", r.JobID); err != nil {
+			t.Fatal(err)
+		}
+		h.exec(`UPDATE reconciliations SET due_at = 0, since = 0`)
+		if m := h.given(id, mail.StatusUncertain); m.Attempts != 1 || tries.Load() != 1 {
+			t.Errorf("%d attempts, %d tries", m.Attempts, tries.Load())
+		}
+		if err := o.Resolve(t.Context(), h.tenant.ID, "key_test", id, outbox.ResolveResend, ""); err != nil {
+			t.Fatal(err)
+		}
+		h.await(r.JobID, map[mail.Status]int{mail.StatusSent: 1})
+	})
+}
+
 // A provider that can look has its say first: what it finds is not sent again although the profile would have it so.
 func TestFoundIsNotSentAgain(t *testing.T) {
 	pgtest.Both(t, func(t *testing.T, url string) {
@@ -189,6 +218,9 @@ func TestResolveJobAsksForDocuments(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.await(anew.JobID, map[mail.Status]int{mail.StatusSent: 1})
+		if err := o.Resolve(t.Context(), h.tenant.ID, "key_test", job.Messages[0].ID, outbox.ResolveResend, ""); !errors.Is(err, outbox.ErrDocumentTaken) {
+			t.Fatalf("resolved alone: %v", err)
+		}
 		var done outbox.JobResolution
 		err = o.ResolveJob(t.Context(), h.tenant.ID, "key_test", job.JobID, outbox.ResolveResend, "", func(r *outbox.JobResolution) (*store.IdempotencyRecord, error) {
 			done = *r

@@ -13,7 +13,7 @@ import (
 // listAuditEvents lists what was done by hand.
 //
 //	@Summary		List audit events
-//	@Description	What was decided by a person or a program about messages that were sent already or on their way: who cancelled, retried or resolved what.
+//	@Description	What was decided by a person or a program about messages that were sent already or on their way: who cancelled, retried or resolved what; and who changed webhook endpoints, notice settings and suppressions.
 //	@ID				listAuditEvents
 //	@Tags			audit-events
 //	@Produce		json

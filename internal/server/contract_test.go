@@ -550,6 +550,18 @@ func (w *contractWorld) webhooks() {
 	w.refuse(422, "sender_profile_not_found", contractCall{key: w.full, method: "PUT", path: notices, body: bad})
 	w.refuse(422, "address_invalid", contractCall{key: w.full, method: "PUT", path: notices, body: bad})
 	w.do(204, contractCall{key: w.full, method: "DELETE", path: notices})
+	trail := w.get("/v1/audit-events?limit=200")
+	for _, want := range []string{
+		`"webhook_endpoint.create"`, `"webhook_endpoint.rotate_secret"`, `"changed":["description","events","language","enabled"]`, `"webhook_endpoint.delete"`,
+		`"notice_settings.change"`, `"notice_settings.delete"`,
+	} {
+		if !bytes.Contains(trail.body, []byte(want)) {
+			w.Errorf("no trace of %s: %s", want, trail.body)
+		}
+	}
+	if bytes.Contains(trail.body, []byte("whsec_")) || bytes.Contains(trail.body, []byte("/hook")) {
+		w.Errorf("the trail says too much: %s", trail.body)
+	}
 }
 
 // suppressions begin with the one that a refused recipient has brought.

@@ -339,7 +339,7 @@ func (s *Server) cancelMessage(c *gin.Context) error {
 // resolveMessage settles an uncertain message.
 //
 //	@Summary		Resolve an uncertain message
-//	@Description	A person who looked says that it arrived, or that it is to be sent (again, with the same Message-ID). Only for a message that is uncertain (409).
+//	@Description	A person who looked says that it arrived, or that it is to be sent (again, with the same Message-ID). Only for a message that is uncertain; it is not sent again when another message has brought its document since (409).
 //	@ID				resolveMessage
 //	@Tags			messages
 //	@Accept			json
@@ -347,7 +347,7 @@ func (s *Server) cancelMessage(c *gin.Context) error {
 //	@Param			id			path		string				true	"Id of the message."
 //	@Param			resolution	body		api.ResolveRequest	true	"What is to be."
 //	@Success		200			{object}	api.Message
-//	@Failure		409			{object}	api.Problem	"The message is not uncertain."
+//	@Failure		409			{object}	api.Problem	"The message is not uncertain, or another message brings its document by now."
 //	@Failure		422			{object}	api.Problem
 //	@Router			/v1/messages/{id}/resolve [post]
 func (s *Server) resolveMessage(c *gin.Context) error {

@@ -84,7 +84,7 @@ func (s *Server) putNoticeSettings(c *gin.Context) error {
 	if err := f.err(); err != nil {
 		return err
 	}
-	if err := s.store.PutNoticeSettings(c.Request.Context(), n); err != nil {
+	if err := s.store.PutNoticeSettings(c.Request.Context(), n, apiKey(c).ID); err != nil {
 		return err
 	}
 	return reply(c, http.StatusOK, noticeSettingsOf(n))
@@ -98,7 +98,7 @@ func (s *Server) putNoticeSettings(c *gin.Context) error {
 //	@Success	204	"Nobody is told by mail any more."
 //	@Router		/v1/notice-settings [delete]
 func (s *Server) deleteNoticeSettings(c *gin.Context) error {
-	if err := s.store.DeleteNoticeSettings(c.Request.Context(), tenantOf(c)); err != nil {
+	if err := s.store.DeleteNoticeSettings(c.Request.Context(), tenantOf(c), apiKey(c).ID); err != nil {
 		return err
 	}
 	return (&answer{status: http.StatusNoContent}).write(c)

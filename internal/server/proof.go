@@ -25,7 +25,7 @@ import (
 // getProof gives the proof of dispatch.
 //
 //	@Summary		Get the proof of dispatch of a message
-//	@Description	A zip with message.eml, the exact mail as it was handed over; proof.json, what was asked by whom, each attempt with the far end's replies, and what was decided; proof.txt, the same for a person's files, in the language asked for; and SHA256SUMS over them. The same message in the same state gives the same bytes. Of a message that was not sent it says so plainly. When the content was erased, message.eml is left out and its SHA-256 stays.
+//	@Description	A zip with message.eml, the exact mail as it was handed over; proof.json, what was asked by whom, each attempt with the far end's replies, and what was decided; proof.txt, the same for a person's files, in the language asked for; and SHA256SUMS over them. The same message in the same state gives the same bytes. Of a message that was not sent, or by the sandbox alone, it says so plainly. When the content was erased, message.eml is left out and its SHA-256 stays.
 //	@ID				getMessageProof
 //	@Tags			messages
 //	@Produce		application/zip
@@ -105,6 +105,8 @@ func (s *Server) proofOf(ctx context.Context, lang, tenant, id string) (*api.Pro
 		return nil, nil, err
 	}
 	p.ProvesDispatch = provesDispatch(m, attempts, events)
+	n := len(attempts)
+	p.Trial = n > 0 && attempts[n-1].Detail.Transport == sandboxTransport && !p.ProvesDispatch
 	if e := m.Detail.Erased; e != nil {
 		p.Mail = api.ProofMail{SHA256: e.SHA256, Size: e.Size, ErasedAt: &e.At}
 		return p, nil, nil
@@ -117,17 +119,29 @@ func (s *Server) proofOf(ctx context.Context, lang, tenant, id string) (*api.Pro
 	return p, rendered, nil
 }
 
-// provesDispatch says that the far end confirmed the mail: it said so when it took it, or the mail was found in its mailbox. A
-// person's word is none.
+// sandboxTransport keeps what it is given and delivers nothing, whatever it answers.
+const sandboxTransport = "sandbox"
+
+// provesDispatch says that the far end confirmed the mail: it said so when it took it or in a report later, or the mail was found in its
+// mailbox. A person's word is none, nor is a trial in the sandbox.
 func provesDispatch(m *store.Message, attempts []store.Attempt, events []*store.AuditEvent) bool {
 	if m.Status != mail.StatusSent || len(attempts) == 0 {
 		return false
 	}
-	found := func(e *store.AuditEvent) bool {
-		return e.Actor == outbox.ActorReconciliation && strings.Contains(string(e.Detail), `"as":"`+outbox.ResolveSent+`"`)
+	found, word := false, false
+	for _, e := range events {
+		switch {
+		case !strings.Contains(string(e.Detail), `"as":"`+outbox.ResolveSent+`"`):
+		case e.Actor == outbox.ActorReconciliation, e.Actor == outbox.ActorEvents:
+			found = true
+		default: // for a recipient at least; another one may have had it from the server
+			word = true
+		}
 	}
-	taken := slices.ContainsFunc(attempts, func(a store.Attempt) bool { return a.Outcome == mail.OutcomeSent })
-	return taken && attempts[len(attempts)-1].Outcome != mail.OutcomeUncertain || slices.ContainsFunc(events, found)
+	taken := slices.ContainsFunc(attempts, func(a store.Attempt) bool {
+		return a.Outcome == mail.OutcomeSent && a.Detail.Transport != sandboxTransport
+	})
+	return found || taken && !word && attempts[len(attempts)-1].Outcome != mail.OutcomeUncertain
 }
 
 // writeProof writes the zip. Nothing of it depends on when it is asked for. The files are stored as they are: how well they

@@ -25,7 +25,7 @@ func proofText(lang string, p *api.Proof) string {
 	t.field("from", mailbox(p.From.Name, p.From.Address))
 	t.field("subject", m.Subject)
 	if d := m.Document; d != nil {
-		t.field("document", strings.Join(strings.Fields(d.Type+" "+d.Number+" "+d.Date), " "))
+		t.field("document", strings.Join(strings.Fields(texts.Word(lang, "document", d.Type)+" "+d.Number+" "+d.Date), " "))
 	}
 	t.field("accepted_at", moment(&m.CreatedAt))
 	t.field("requested_by", strings.TrimSpace(p.RequestedBy.Name+" ("+p.RequestedBy.ID+")"))
@@ -75,6 +75,9 @@ func proofKey(p *api.Proof) string {
 			}
 		}
 		return "sent"
+	}
+	if p.Trial {
+		return "trial"
 	}
 	switch m.Status {
 	case "sent":

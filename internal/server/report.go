@@ -22,7 +22,7 @@ const reportPage = 500
 // reportSendJob tells what became of every message of a job.
 //
 //	@Summary		Get the report of a send job
-//	@Description	One line for each message: document, client, recipients, status, the reason in words, time, evidence. As JSON, or with `format=csv` (or an Accept header) as a table that Excel opens with a double click: UTF-8 with a byte order mark, semicolons, times as `2026-11-23 09:00:02` in the time zone Europe/Brussels, words and headings in the language asked for. A cell that Excel could take for a formula has an apostrophe before it. The report is made while it is sent: a job that is not over may move on meanwhile.
+//	@Description	One line for each message: document, client, recipients, status, the reason in words, time, evidence. As JSON, or with `format=csv` (or an Accept header) as a table that Excel opens with a double click: UTF-8 with a byte order mark, semicolons, times as `2026-11-23 09:00:02` in the time zone Europe/Brussels, words and headings in the language asked for. A cell that Excel could take for a formula has an apostrophe before it, and a number that it would change, such as 0042 or 03-2026, is written as ="0042". The report is made while it is sent: a job that is not over may move on meanwhile.
 //	@ID				reportSendJob
 //	@Tags			send-jobs
 //	@Produce		json,text/csv

@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/csv"
 	"io"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,6 +20,9 @@ var reportColumns = []string{
 	"document_type", "document_number", "document_date", "client_ref", "client", "recipients", "status", "reason", "time", "evidence", "attempts",
 	"external_id", "message", "message_id",
 }
+
+// labels are the columns whose numbers are names: a spreadsheet may not calculate with them.
+var labels = map[string]bool{"document_number": true, "client_ref": true, "external_id": true}
 
 // excelTime is read as a date and a time by Excel in every language: no order of day and month to guess.
 const excelTime = "2006-01-02 15:04:05"
@@ -75,7 +79,9 @@ func (t *reportTable) line(m *store.Reported) error {
 		l.Time.In(brussels()).Format(excelTime), l.Evidence, strconv.Itoa(l.Attempts), l.ExternalID, l.ID, l.MessageID,
 	}
 	for i := range row {
-		row[i] = cell(row[i])
+		if row[i] = cell(row[i]); labels[reportColumns[i]] && recast(row[i]) {
+			row[i] = `="` + row[i] + `"` // digits and separators alone
+		}
 	}
 	return t.w.Write(row)
 }
@@ -109,4 +115,15 @@ func cell(s string) string {
 // isNumber says that a text with a sign is a number, perhaps of a telephone, or no more than a dash: nothing that can do harm.
 func isNumber(s string) bool {
 	return s == "-" || strings.Trim(s[:1], "+-") == "" && strings.Trim(s[1:], "0123456789 .,()") == ""
+}
+
+var (
+	looksNumeric = regexp.MustCompile(`^(0\d+|\d{16,}|\d+[eE][+-]?\d+|\d+,\d*0)$`)
+	looksDated   = regexp.MustCompile(`^(\d\d?|[1-9]\d{3})[-/.: ](\d\d?|[1-9]\d{3})([-/.: ](\d\d?|[1-9]\d{3}))?$`)
+	twoYears     = regexp.MustCompile(`\d{4}.*\d{4}`)
+)
+
+// recast says that Excel would show a text as something else: 0042 as 42, 03-2026 as a day in March, 1E5 as 100000.
+func recast(s string) bool {
+	return looksNumeric.MatchString(s) || looksDated.MatchString(s) && !twoYears.MatchString(s)
 }

@@ -182,7 +182,7 @@ func (s *Server) watchSendJob(c *gin.Context) error {
 		c.Writer.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	lang := language(c)
+	lang, allowed := language(c), time.Now()
 	stream := openEvents(c, s.patience)
 	defer stream.close()
 	if c.Request.Method == http.MethodHead {
@@ -203,13 +203,19 @@ func (s *Server) watchSendJob(c *gin.Context) error {
 		if stream.flush(); st.Value.over {
 			return nil
 		}
-		if st, err = s.nextState(ctx, w, st, known); errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		st, err = s.nextState(ctx, w, st, known)
+		silent := errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil
+		if err != nil && !silent {
+			return nil // the reader is gone, or the process ends: it goes on elsewhere
+		}
+		if time.Since(allowed) >= s.heartbeat { // a job in full swing is never silent
 			if !s.stillAllowed(c) {
 				return nil
 			}
+			allowed = time.Now()
+		}
+		if silent {
 			stream.write([]byte(":\n\n"))
-		} else if err != nil {
-			return nil // the reader is gone, or the process ends: it goes on elsewhere
 		}
 	}
 	return nil

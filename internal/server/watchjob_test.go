@@ -388,6 +388,26 @@ func TestRevokedKeyEndsTheStream(t *testing.T) {
 	e.end()
 }
 
+// The stream of a job in full swing is never silent, and ends with its key all the same.
+func TestRevokedKeyEndsABusyStream(t *testing.T) {
+	h := onSQLite(t)
+	h.server.heartbeat = time.Second
+	made := h.must(http.StatusCreated, h.operator, "POST", "/v1/tenants/"+h.ours.id+"/api-keys", `{"name":"x","scopes":["read"]}`)
+	web, job := h.web(), h.batch(12) // news come every half second: there is no second without some
+	e := h.follow(web, made.text("key"), job, "")
+	e.want("progress")
+	h.must(http.StatusNoContent, h.operator, "DELETE", "/v1/tenants/"+h.ours.id+"/api-keys/"+made.text("id"), nil)
+	for range 11 {
+		h.cancelOne(job)
+		if _, err := e.next(); errors.Is(err, io.EOF) {
+			return
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Error("the key was revoked, and the job can be followed to its end")
+}
+
 // A version says nothing of the time at which it was asked for.
 func TestVersion(t *testing.T) {
 	base := api.SendJob{Counts: api.JobCounts{Queued: 2}, Rate: 1, Version: "x"}

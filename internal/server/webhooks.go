@@ -50,7 +50,7 @@ func (s *Server) createWebhookEndpoint(c *gin.Context) error {
 	if e.Language == "" {
 		e.Language = language(c)
 	}
-	err = s.store.CreateWebhookEndpoint(c.Request.Context(), e)
+	err = s.store.CreateWebhookEndpoint(c.Request.Context(), e, apiKey(c).ID)
 	if errors.Is(err, store.ErrConflict) {
 		return refuse(http.StatusConflict, codeEndpointsTooMany, "max", strconv.Itoa(store.MaxWebhookEndpoints))
 	}
@@ -191,7 +191,7 @@ func (s *Server) patchWebhookEndpoint(c *gin.Context) error {
 	if err := s.checkEndpoint(&f, url); err != nil {
 		return err
 	}
-	e, err := s.store.ChangeWebhookEndpoint(c.Request.Context(), tenantOf(c), id, func(e *store.WebhookEndpoint) {
+	e, err := s.store.ChangeWebhookEndpoint(c.Request.Context(), tenantOf(c), id, apiKey(c).ID, func(e *store.WebhookEndpoint) {
 		set(&e.URL, req.URL)
 		set(&e.Description, req.Description)
 		set(&e.Language, req.Language)
@@ -222,7 +222,7 @@ func (s *Server) deleteWebhookEndpoint(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.store.DeleteWebhookEndpoint(c.Request.Context(), tenantOf(c), id); err != nil {
+	if err := s.store.DeleteWebhookEndpoint(c.Request.Context(), tenantOf(c), id, apiKey(c).ID); err != nil {
 		return err
 	}
 	return (&answer{status: http.StatusNoContent}).write(c)
@@ -243,7 +243,7 @@ func (s *Server) rotateWebhookSecret(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	e, err := s.store.ChangeWebhookEndpoint(c.Request.Context(), tenantOf(c), id, func(e *store.WebhookEndpoint) {
+	e, err := s.store.ChangeWebhookEndpoint(c.Request.Context(), tenantOf(c), id, apiKey(c).ID, func(e *store.WebhookEndpoint) {
 		e.Previous, e.PreviousUntil = e.Secret, store.Now().Add(formerSecretFor)
 		e.Secret = store.NewWebhookSecret()
 	})

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"strings"
 	"time"
+
+	"gorm.io/gorm"
 )
 
 // AuditEvent is one act of a person or program that the tenant may want to look up.
@@ -36,6 +38,16 @@ func (s *Store) AppendAudit(ctx context.Context, tx *Tx, e *AuditEvent) error {
 	}
 	_, err := tx.affect(ctx, insertAudit, insertAudit, e.ID, e.TenantID, e.Actor, e.Action, e.Subject, string(e.Detail), micros(e.CreatedAt))
 	return failed("audit", err)
+}
+
+// audit is AppendAudit for a transaction of the resources. detail becomes JSON.
+func audit(tx *gorm.DB, e *AuditEvent, detail any) error {
+	fill("aud", &e.ID, &e.CreatedAt)
+	doc, err := json.Marshal(detail)
+	if err != nil {
+		return err
+	}
+	return tx.Create(&auditRow{e.ID, e.TenantID, e.Actor, e.Action, e.Subject, string(doc), micros(e.CreatedAt)}).Error
 }
 
 // ListAudit lists a tenant's events, newest first.

@@ -15,7 +15,8 @@ import (
 // MessageState is the part of a message that a person's action may change.
 type MessageState struct {
 	ID, JobID, ProfileID string
-	Status               mail.Status // as stored: never held
+	JobState             mail.JobState // change cannot set it
+	Status               mail.Status   // as stored: never held
 	Phase                mail.Phase
 	Claim                string // of the hand-over, while it is on its way or uncertain; change cannot set it
 	Priority             mail.Priority
@@ -69,7 +70,7 @@ func (s *Store) ChangeMessage(ctx context.Context, tx *Tx, tenantID, id string, 
 	if err := json.Unmarshal(recipients, &m.Recipients); err != nil {
 		return fmt.Errorf("store: recipients of %s: %w", id, err)
 	}
-	m.NotBefore, m.ExpiresAt, m.SentAt = fromMicros(notBefore), fromMicros(expires), fromMicros(sent)
+	m.NotBefore, m.ExpiresAt, m.SentAt, m.JobState = fromMicros(notBefore), fromMicros(expires), fromMicros(sent), job.State
 	before := m.Status
 	if err := change(&m); err != nil {
 		return err

@@ -213,7 +213,7 @@ func (s *Store) outcomeEvents(ctx context.Context, settled []Settled) ([]outcome
 			e.Data.Attempts++
 		}
 		if o.Status == mail.StatusDeferred {
-			e.Data.NextAttemptAt = o.NotBefore.UTC()
+			e.Data.NextAttemptAt = o.NotBefore.UTC().Truncate(time.Microsecond) // as everywhere
 		}
 		r, err := e.row()
 		if err != nil {

@@ -65,7 +65,7 @@ func eventTypes(list []store.Event) (types []store.EventType) {
 func listen(t testing.TB, s *store.Store, tenant string, types ...store.EventType) *store.WebhookEndpoint {
 	t.Helper()
 	e := &store.WebhookEndpoint{TenantID: tenant, URL: "https://firm.example/hook", Events: types, Language: "fr", Secret: store.NewWebhookSecret()}
-	if err := s.CreateWebhookEndpoint(context.Background(), e); err != nil {
+	if err := s.CreateWebhookEndpoint(context.Background(), e, "key_test"); err != nil {
 		t.Fatal(err)
 	}
 	return e
@@ -158,7 +158,7 @@ func TestEventsAreForThoseWhoAsked(t *testing.T) {
 		silent, filtered, contact := newProfile(t, s, newTenant(t, s)), newProfile(t, s, newTenant(t, s)), newProfile(t, s, newTenant(t, s))
 		listen(t, s, filtered.TenantID, store.EventMessageFailed)
 		n := &store.NoticeSettings{TenantID: contact.TenantID, Addresses: []string{"zoe@zoe.example"}, Language: "fr", SenderProfileID: contact.ID, Kinds: []store.NoticeKind{store.NoticeProfile}}
-		if err := s.PutNoticeSettings(context.Background(), n); err != nil {
+		if err := s.PutNoticeSettings(context.Background(), n, "key_test"); err != nil {
 			t.Fatal(err)
 		}
 		for _, p := range []*mail.Profile{silent, filtered, contact} {

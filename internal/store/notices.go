@@ -84,8 +84,8 @@ func (s *Store) NoticeSettings(ctx context.Context, tenantID string) (*NoticeSet
 	return row.settings()
 }
 
-// PutNoticeSettings replaces a tenant's settings. ErrNotFound: the sender profile is not its own.
-func (s *Store) PutNoticeSettings(ctx context.Context, n *NoticeSettings) error {
+// PutNoticeSettings replaces a tenant's settings, for the actor. ErrNotFound: the sender profile is not its own.
+func (s *Store) PutNoticeSettings(ctx context.Context, n *NoticeSettings, actor string) error {
 	defer s.audience.forget()
 	n.UpdatedAt = Now()
 	addresses, err := json.Marshal(n.Addresses)
@@ -99,13 +99,28 @@ func (s *Store) PutNoticeSettings(ctx context.Context, n *NoticeSettings) error 
 	row := &noticeSettingsRow{
 		TenantID: n.TenantID, Addresses: string(addresses), Language: n.Language, SenderProfileID: n.SenderProfileID, Kinds: string(kinds), UpdatedAt: micros(n.UpdatedAt),
 	}
-	return failed("put notice settings", s.db.WithContext(ctx).Clauses(clause.OnConflict{UpdateAll: true}).Create(row).Error)
+	return failed("put notice settings", s.transaction(ctx, func(tx *gorm.DB) error {
+		if err := tx.Clauses(clause.OnConflict{UpdateAll: true}).Create(row).Error; err != nil {
+			return err
+		}
+		return auditNotices(tx, n.TenantID, actor, "change", map[string]any{"addresses": n.Addresses, "kinds": n.Kinds, "sender_profile_id": n.SenderProfileID})
+	}))
 }
 
-// DeleteNoticeSettings has nobody of the tenant told by mail any more.
-func (s *Store) DeleteNoticeSettings(ctx context.Context, tenantID string) error {
+// DeleteNoticeSettings has nobody of the tenant told by mail any more, for the actor.
+func (s *Store) DeleteNoticeSettings(ctx context.Context, tenantID, actor string) error {
 	defer s.audience.forget()
-	return failed("delete notice settings", s.db.WithContext(ctx).Where("tenant_id = ?", tenantID).Delete(&noticeSettingsRow{}).Error)
+	return failed("delete notice settings", s.transaction(ctx, func(tx *gorm.DB) error {
+		q := tx.Where("tenant_id = ?", tenantID).Delete(&noticeSettingsRow{})
+		if q.Error != nil || q.RowsAffected == 0 {
+			return q.Error
+		}
+		return auditNotices(tx, tenantID, actor, "delete", struct{}{})
+	}))
+}
+
+func auditNotices(tx *gorm.DB, tenantID, actor, action string, detail any) error {
+	return audit(tx, &AuditEvent{TenantID: tenantID, Actor: actor, Action: "notice_settings." + action, Subject: tenantID}, detail)
 }
 
 // addNotice has a person told of an event, when it is for him and was not told before.

@@ -85,7 +85,7 @@ func (s *Store) ClaimDeliveries(ctx context.Context, endpointID, token string, l
 }
 
 // RecordDeliveries writes what became of tries of one endpoint, and what that says of the endpoint: one that is gone, or has taken
-// nothing since giveUp, is switched off, and the others of the tenant are told.
+// nothing since giveUp and used up the tries of an event, is switched off, and the others of the tenant are told.
 func (s *Store) RecordDeliveries(ctx context.Context, endpointID string, results []DeliveryResult, giveUp time.Time) (disabled string, err error) {
 	err = s.transaction(ctx, func(tx *gorm.DB) error {
 		disabled = ""
@@ -114,6 +114,7 @@ func (s *Store) RecordDeliveries(ctx context.Context, endpointID string, results
 // endpointHealth is what a few tries say of an endpoint.
 type endpointHealth struct {
 	good, gone bool
+	exhausted  bool      // an event had all its tries
 	failed     time.Time // the first failure after the last success
 }
 
@@ -125,6 +126,7 @@ func (h *endpointHealth) add(r *DeliveryResult) {
 		h.failed = r.AttemptedAt
 	}
 	h.gone = h.gone || r.Gone
+	h.exhausted = h.exhausted || r.Status == DeliveryFailed
 }
 
 // judge writes how an endpoint is, and switches it off when nothing is to be hoped for. An endpoint that is well, and was, is not
@@ -148,7 +150,7 @@ func (s *Store) judge(tx *gorm.DB, endpointID string, h *endpointHealth, giveUp 
 	switch {
 	case h.gone:
 		disabled = CodeEndpointGone
-	case since < micros(giveUp):
+	case since < micros(giveUp) && h.exhausted: // days without any event are no failure: each one has its tries first
 		disabled = CodeEndpointFailing
 	}
 	if disabled != "" {

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"net/url"
 	"time"
 
 	"gorm.io/gorm"
@@ -98,9 +99,37 @@ func (s *Store) openEndpoint(r *endpointRow) (*WebhookEndpoint, error) {
 	return e, err
 }
 
-// CreateWebhookEndpoint stores an endpoint, switched on. ErrConflict: the tenant has MaxWebhookEndpoints. ErrSealed: the store has
+// auditEndpoint leaves a trace of what was done to an endpoint. The path of a URL may hold a secret: only its host is told.
+func auditEndpoint(tx *gorm.DB, actor, action string, e *endpointRow, changed ...string) error {
+	detail := map[string]any{"enabled": e.Enabled}
+	if u, err := url.Parse(e.URL); err == nil {
+		detail["host"] = u.Host
+	}
+	if len(changed) > 0 {
+		detail["changed"] = changed
+	}
+	return audit(tx, &AuditEvent{TenantID: e.TenantID, Actor: actor, Action: "webhook_endpoint." + action, Subject: e.ID}, detail)
+}
+
+// changes names what of an endpoint became different.
+func (r *endpointRow) changes(before *endpointRow) (names []string) {
+	for _, f := range []struct {
+		name      string
+		different bool
+	}{
+		{"url", r.URL != before.URL}, {"description", r.Description != before.Description}, {"events", r.Events != before.Events},
+		{"language", r.Language != before.Language}, {"enabled", r.Enabled != before.Enabled},
+	} {
+		if f.different {
+			names = append(names, f.name)
+		}
+	}
+	return names
+}
+
+// CreateWebhookEndpoint stores an endpoint, switched on, for the actor. ErrConflict: the tenant has MaxWebhookEndpoints. ErrSealed: the store has
 // no keyset.
-func (s *Store) CreateWebhookEndpoint(ctx context.Context, e *WebhookEndpoint) error {
+func (s *Store) CreateWebhookEndpoint(ctx context.Context, e *WebhookEndpoint, actor string) error {
 	defer s.audience.forget()
 	fill("whe", &e.ID, &e.CreatedAt)
 	e.UpdatedAt, e.Enabled = e.CreatedAt, true
@@ -120,7 +149,10 @@ func (s *Store) CreateWebhookEndpoint(ctx context.Context, e *WebhookEndpoint) e
 		if n >= MaxWebhookEndpoints {
 			return ErrConflict
 		}
-		return tx.Create(row).Error
+		if err := tx.Create(row).Error; err != nil {
+			return err
+		}
+		return auditEndpoint(tx, actor, "create", row)
 	}))
 }
 
@@ -138,8 +170,8 @@ func (s *Store) ListWebhookEndpoints(ctx context.Context, tenantID string, p Pag
 	return list(s.ro.WithContext(ctx).Where("tenant_id = ?", tenantID), p, "id", func(r *endpointRow) string { return r.ID }, (*endpointRow).endpoint)
 }
 
-// ChangeWebhookEndpoint locks an endpoint, lets change edit it, secrets included, and gives it as it is then.
-func (s *Store) ChangeWebhookEndpoint(ctx context.Context, tenantID, id string, change func(*WebhookEndpoint)) (e *WebhookEndpoint, err error) {
+// ChangeWebhookEndpoint locks an endpoint, lets change edit it, secrets included, for the actor, and gives it as it is then.
+func (s *Store) ChangeWebhookEndpoint(ctx context.Context, tenantID, id, actor string, change func(*WebhookEndpoint)) (e *WebhookEndpoint, err error) {
 	defer s.audience.forget()
 	err = s.transaction(ctx, func(tx *gorm.DB) error {
 		var old endpointRow
@@ -150,25 +182,35 @@ func (s *Store) ChangeWebhookEndpoint(ctx context.Context, tenantID, id string, 
 		if e, err = s.openEndpoint(&old); err != nil {
 			return err
 		}
+		secret := e.Secret
 		change(e)
 		e.UpdatedAt = fromMicros(later(old.UpdatedAt))
 		row, err := s.endpointRow(e)
 		if err != nil {
 			return err
 		}
-		return tx.Select("*").Where("tenant_id = ?", tenantID).Updates(row).Error
+		if err := tx.Select("*").Where("tenant_id = ?", tenantID).Updates(row).Error; err != nil {
+			return err
+		}
+		if e.Secret != secret {
+			return auditEndpoint(tx, actor, "rotate_secret", row)
+		}
+		return auditEndpoint(tx, actor, "change", row, row.changes(&old)...)
 	})
 	return e, failed("change webhook endpoint", err)
 }
 
-// DeleteWebhookEndpoint forgets an endpoint with all its deliveries.
-func (s *Store) DeleteWebhookEndpoint(ctx context.Context, tenantID, id string) error {
+// DeleteWebhookEndpoint forgets an endpoint with all its deliveries, for the actor.
+func (s *Store) DeleteWebhookEndpoint(ctx context.Context, tenantID, id, actor string) error {
 	defer s.audience.forget()
 	return failed("delete webhook endpoint", s.transaction(ctx, func(tx *gorm.DB) error {
-		q := tx.Where("tenant_id = ? AND id = ?", tenantID, id).Delete(&endpointRow{})
-		if q.Error == nil && q.RowsAffected == 0 {
-			return ErrNotFound
+		var row endpointRow
+		if err := tx.Clauses(clause.Locking{Strength: "UPDATE"}).Where("tenant_id = ? AND id = ?", tenantID, id).Take(&row).Error; err != nil {
+			return err
 		}
-		return q.Error
+		if err := tx.Where("tenant_id = ? AND id = ?", tenantID, id).Delete(&endpointRow{}).Error; err != nil {
+			return err
+		}
+		return auditEndpoint(tx, actor, "delete", &row)
 	}))
 }

@@ -78,6 +78,7 @@ type call struct {
 	query        url.Values
 	body         any
 	opts         []CallOption
+	once         bool // it is not repeated when its answer is lost: the answer holds a secret, which the service does not keep
 }
 
 // upload is a body of raw bytes. seek is nil when the bytes can be read only once; then the call is never repeated.
@@ -108,7 +109,7 @@ func do[T any](ctx context.Context, c *Client, cl call) (T, error) {
 // send makes the call until it is answered with something else than "later". The answer's status is 2xx.
 func (c *Client) send(ctx context.Context, cl call) (*http.Response, error) {
 	header := http.Header{"Authorization": {"Bearer " + c.key}, "Accept-Language": {c.language}, "Accept": {"*/*"}}
-	if cl.method == http.MethodPost {
+	if cl.method == http.MethodPost && !cl.once { // with such a header net/http, too, would repeat it
 		header.Set("Idempotency-Key", rand.Text())
 	}
 	for _, o := range cl.opts {
@@ -154,6 +155,8 @@ func (c *Client) send(ctx context.Context, cl call) (*http.Response, error) {
 		resp, err := c.http.Do(req)
 		gap := time.Duration(200<<try) * time.Millisecond
 		switch {
+		case err != nil && cl.once:
+			return nil, fmt.Errorf("client: %w", err)
 		case err != nil:
 			err = fmt.Errorf("client: %w", err)
 		case resp.StatusCode < 300:

@@ -20,9 +20,10 @@ import (
 
 func endpointPath(id string) string { return "/v1/webhook-endpoints/" + url.PathEscape(id) }
 
-// CreateWebhookEndpoint makes an endpoint. The answer holds its secret, this once.
+// CreateWebhookEndpoint makes an endpoint. The answer holds its secret, this once; when it is lost, list the endpoints before you
+// make another one.
 func (c *Client) CreateWebhookEndpoint(ctx context.Context, r api.WebhookEndpointRequest) (api.WebhookEndpointSecret, error) {
-	return do[api.WebhookEndpointSecret](ctx, c, call{method: http.MethodPost, path: "/v1/webhook-endpoints", body: r})
+	return do[api.WebhookEndpointSecret](ctx, c, call{method: http.MethodPost, path: "/v1/webhook-endpoints", body: r, once: true})
 }
 
 // WebhookEndpoints walks through the endpoints, newest first.
@@ -46,9 +47,10 @@ func (c *Client) DeleteWebhookEndpoint(ctx context.Context, id string) error {
 	return err
 }
 
-// RotateWebhookSecret gives an endpoint a new secret; the former one signs too for 24 hours.
+// RotateWebhookSecret gives an endpoint a new secret; the former one signs too for 24 hours. Only one former secret does: the
+// call is not repeated by itself, and when its answer is lost the secret that you have is good for 24 hours still.
 func (c *Client) RotateWebhookSecret(ctx context.Context, id string) (api.WebhookEndpointSecret, error) {
-	return do[api.WebhookEndpointSecret](ctx, c, call{method: http.MethodPost, path: endpointPath(id) + "/rotate-secret"})
+	return do[api.WebhookEndpointSecret](ctx, c, call{method: http.MethodPost, path: endpointPath(id) + "/rotate-secret", once: true})
 }
 
 // TestWebhookEndpoint sends an endpoint a test event.

@@ -3,12 +3,16 @@ package client
 import (
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"github.com/winprest/facteur/api"
 )
 
 const webhookSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -96,4 +100,26 @@ func FuzzVerifyWebhook(f *testing.F) {
 			t.Error("a forged webhook was taken")
 		}
 	})
+}
+
+// An answer with a secret that is lost on its way is not asked for again: a second rotation would end the secret that the receiver has.
+func TestSecretsAreAskedForOnce(t *testing.T) {
+	var calls atomic.Int32
+	web := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if calls.Add(1); r.Header.Get("Idempotency-Key") != "" {
+			t.Error("an idempotency key")
+		}
+		panic(http.ErrAbortHandler)
+	}))
+	defer web.Close()
+	c, err := New(web.URL, "key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.RotateWebhookSecret(t.Context(), "whe_1"); err == nil || calls.Load() != 1 {
+		t.Errorf("rotated: %d calls, %v", calls.Load(), err)
+	}
+	if _, err := c.CreateWebhookEndpoint(t.Context(), api.WebhookEndpointRequest{}); err == nil || calls.Load() != 2 {
+		t.Errorf("made: %d calls, %v", calls.Load(), err)
+	}
 }
