@@ -23,7 +23,7 @@ func TestEventsHaveTheCountsOfTheirTime(t *testing.T) {
 		}
 		if err := h.store.PutNoticeSettings(t.Context(), &store.NoticeSettings{
 			TenantID: h.tenant.ID, Addresses: []string{"boss@firm.example"}, Language: "fr", SenderProfileID: h.profile(1).ID, Kinds: []store.NoticeKind{store.NoticeJobFailures},
-		}); err != nil {
+		}, "key_test"); err != nil {
 			t.Fatal(err)
 		}
 		o := h.engine(far, outbox.Config{})
