@@ -44,12 +44,12 @@ func receivers(ctx context.Context, b *bed) error {
 	if err != nil {
 		return err
 	}
-	defer up.Close()
+	defer up.Close() //nolint:errcheck // a listener of this run
 	silent, err := listen(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	if err != nil {
 		return err
 	}
-	defer silent.Close()
+	defer silent.Close() //nolint:errcheck // a listener of this run
 	var none, taken, dead followed
 	first := 0
 	for range rounds { // in turns, so that all meet the same machine
