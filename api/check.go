@@ -53,7 +53,7 @@ type CheckProblem struct {
 	// Code is the stable name of the problem: one of those below, or of those that a refused request has in errors.
 	// profile_not_ready (see cause), profile_paused, profile_unchecked; domain_typo, domain_without_mail, domain_refuses_mail,
 	// domains_unchecked; token_unknown;
-	// document_sent_before, document_accepted_before, document_twice; recipient_suppressed; file_empty, file_not_pdf,
+	// document_sent_before, document_accepted_before, document_twice; language_not_in_template; recipient_suppressed; file_empty, file_not_pdf,
 	// file_not_xml, file_doctype, file_not_ubl, file_of_other_document, file_of_another_client; message_over_size_limit;
 	// day_limit_exceeded.
 	Code string `json:"code" example:"domain_typo"`
@@ -85,7 +85,8 @@ type CheckedMessage struct {
 	Recipient string `json:"recipient,omitempty" example:"compta@gmial.com"`
 }
 
-// Forecast says how a batch will go when its sender is ready, nobody stops it and no one-off mail goes before it.
+// Forecast says how a batch will go when its sender is ready, nobody stops it and no one-off mail goes before it. Its sending hours (window)
+// count.
 type Forecast struct {
 	// Messages of the batch.
 	Messages int `json:"messages" example:"1200"`

@@ -35,6 +35,8 @@ type SenderProfile struct {
 	Gmail *GmailSettings `json:"gmail,omitempty"`
 	// SendGrid has the settings of the transport sendgrid; absent for others.
 	SendGrid *SendGridSettings `json:"sendgrid,omitempty"`
+	// BounceMailbox is where reports on mails that could not be delivered are read; absent: nowhere.
+	BounceMailbox *BounceMailbox `json:"bounce_mailbox,omitempty"`
 	// MaxConnections is how many connections to the mail server are open at once at most, over all machines of the service.
 	MaxConnections int `json:"max_connections" example:"2"`
 	// Limits in force: how many mails are handed over at most, over all machines of the service.
@@ -134,6 +136,8 @@ type SenderProfileRequest struct {
 	Gmail *GmailSettings `json:"gmail,omitempty"`
 	// SendGrid has the settings of the transport sendgrid.
 	SendGrid *SendGridSettings `json:"sendgrid,omitempty"`
+	// BounceMailbox is where reports on mails that could not be delivered are to be read. For smtp and gmail only.
+	BounceMailbox *BounceMailboxRequest `json:"bounce_mailbox,omitempty"`
 	// MaxConnections is how many connections are open at once at most. Default: 2. Many small hosts refuse more.
 	MaxConnections int `json:"max_connections,omitempty" example:"2" minimum:"1" maximum:"50"`
 	// Limits are how many mails are handed over at most. Default: for gmail the preset gmail_personal when from is at gmail.com or
@@ -234,7 +238,7 @@ type SenderProfilePatch struct {
 	Signatures map[string]*Signature `json:"signatures,omitempty" validate:"max=50"`
 	// Attachments that go with every mail of the profile.
 	Attachments *[]ProfileAttachment `json:"attachments,omitempty" validate:"max=20"`
-	// Transport is the way the mails leave. The settings of the former transport are forgotten.
+	// Transport is the way the mails leave. The settings of the former transport, and of its bounce mailbox, are forgotten.
 	Transport *string `json:"transport,omitempty" example:"smtp" validate:"max=50"`
 	// SMTP has the settings of the transport smtp to change.
 	SMTP *SMTPSettingsPatch `json:"smtp,omitempty"`
@@ -242,6 +246,8 @@ type SenderProfilePatch struct {
 	Gmail *GmailSettingsPatch `json:"gmail,omitempty"`
 	// SendGrid has the settings of the transport sendgrid to change.
 	SendGrid *SendGridSettingsPatch `json:"sendgrid,omitempty"`
+	// BounceMailbox has the settings of the bounce mailbox to change, or a new one; null: it is read no more, and its password is forgotten.
+	BounceMailbox **BounceMailboxPatch `json:"bounce_mailbox,omitempty"`
 	// MaxConnections is how many connections are open at once at most; null: 2.
 	MaxConnections *int `json:"max_connections,omitempty" example:"2" minimum:"1" maximum:"50"`
 	// Limits to change. With a new transport and without limits: those that it has by default.
@@ -282,7 +288,8 @@ type SMTPSettingsPatch struct {
 
 // ProfileCheck is the result of a check of a profile's settings. Nothing was sent.
 type ProfileCheck struct {
-	// OK says that every step went well: the profile is ready, and a hold is ended.
+	// OK says that every step went well. A hold ends as well when only the last one, bounce_mailbox, did not: it keeps no mail from
+	// being sent.
 	OK bool `json:"ok"`
 	// Steps that were tried, in order. The check ends at the first that fails.
 	Steps []CheckStep `json:"steps"`
@@ -290,7 +297,7 @@ type ProfileCheck struct {
 
 // CheckStep is one thing that a check tried.
 type CheckStep struct {
-	// Name of the step: connect, tls, login, sender.
+	// Name of the step: connect, tls, login, sender, bounce_mailbox.
 	Name string `json:"name" example:"login"`
 	// Label is the step's name in the reader's language.
 	Label string `json:"label" example:"Login"`

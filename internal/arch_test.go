@@ -53,6 +53,10 @@ var rules = map[string]rule{
 	"internal/outbox":    {ours: []string{"internal/mail", "internal/transport", "internal/store"}, others: slices.Concat(queue, databases)},
 	// senders is the way from a From to the proof at SendGrid that its firm may send from it; the store has whose it is.
 	"internal/senders": {ours: []string{"internal/mail", "internal/transport", "internal/transport/sendgrid", "internal/store"}, others: []string{"golang.org/x/net/publicsuffix"}},
+	// bounce reads delivery reports; it is apart because it reads what anybody may have written, and knows nothing of what was sent.
+	"internal/bounce": {others: []string{"github.com/emersion/go-message"}},
+	// bounce/mailbox fetches them over IMAP, decides what to believe, and tells the engine.
+	"internal/bounce/mailbox": {ours: []string{"internal/bounce", "internal/mail", "internal/store", "internal/outbox", "internal/transport/dial"}, others: []string{"github.com/emersion/go-imap/v2", "github.com/emersion/go-sasl", "golang.org/x/net"}},
 	// notify tells a tenant's programs and people what happened; it lives beside the engine, so that no receiver is in the way of mail.
 	"internal/notify": {ours: []string{"api", "internal/mail", "internal/store", "internal/outbox", "internal/transport/dial", "internal/server/texts"}},
 	"internal/server": {ours: []string{"api", "internal/senders", "internal/transport/sendgrid", "internal/mail", "internal/transport", "internal/store", "internal/outbox", "internal/consent", "internal/notify", "internal/preflight", "internal/watch", "internal/transport/sendgrid/events", "internal/server/docs", "internal/server/texts"}, others: []string{"github.com/gin-gonic/gin", "github.com/go-playground", "golang.org/x/text", "github.com/prometheus/client_golang"}},

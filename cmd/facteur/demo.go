@@ -18,15 +18,19 @@ import (
 )
 
 type demoCmd struct {
-	Gmail bool `help:"Send through a stand-in for Gmail, which the profiles are connected to first."`
-	Keep  bool `help:"Leave the service and the mail server running afterwards, to try things by hand."`
-	Count int  `help:"How many invoices to send." default:"200"`
+	Gmail    bool `help:"Send through a stand-in for Gmail, which the profiles are connected to first." xor:"far"`
+	SendGrid bool `name:"sendgrid" help:"Send through a stand-in for SendGrid, with the add-on, a verified sender, and what it reports afterwards." xor:"far"`
+	Keep     bool `help:"Leave the service and the mail server running afterwards, to try things by hand."`
+	Count    int  `help:"How many invoices to send." default:"200"`
 }
 
 // flags are those that choose this demo.
 func (c demoCmd) flags() string {
-	if c.Gmail {
+	switch {
+	case c.Gmail:
 		return "--gmail "
+	case c.SendGrid:
+		return "--sendgrid "
 	}
 	return ""
 }
@@ -56,12 +60,13 @@ func (c demoCmd) Run(a *app) (err error) {
 	own.config.Keyset, own.config.keysetFile = "", ""
 	own.config.AllowNetworks = dial.Loopback()
 	own.config.googleClients, own.config.PublicURL, own.config.ReturnURLs, own.config.GoogleURL = there.clients, "", nil, there.googleURL
+	own.config.sendGrid, own.config.sendGridWebhookKeys = there.sendGridKeys, there.sendGridWebhookKeys
 	own.config.LogLevel = max(own.config.LogLevel, slog.LevelWarn)
 	listen := "127.0.0.1:0"
 	if c.Keep {
 		listen = a.config.Listen
 	}
-	s, err := own.start(options{listen: listen, workers: true})
+	s, err := own.start(options{listen: listen, workers: true, lookAgain: time.Second})
 	if err != nil {
 		return err
 	}
@@ -76,7 +81,7 @@ func (c demoCmd) Run(a *app) (err error) {
 	fmt.Fprintf(a.stdout, "  %-13s %s (a part of this demo)\n\n", there.name, there.addr)
 	began := time.Now()
 	result, err := demo.Run(a.ctx, demo.Config{
-		URL: s.url(), OperatorKey: operatorKey, MailServer: there.addr, Inbox: there.inbox, Consent: there.consent, Count: c.Count,
+		URL: s.url(), OperatorKey: operatorKey, MailServer: there.addr, Inbox: there.inbox, Consent: there.consent, SendGrid: there.sendGrid, Count: c.Count,
 		Out: a.stdout, Terminal: isTerminal(a.stdout),
 	})
 	if err != nil {

@@ -6,23 +6,32 @@ import (
 
 	"github.com/winprest/facteur/internal/consent"
 	"github.com/winprest/facteur/internal/demo"
+	"github.com/winprest/facteur/internal/transport/sendgrid"
+	"github.com/winprest/facteur/internal/transport/sendgrid/events"
 	"github.com/winprest/facteur/internal/transport/transporttest"
 )
 
 // demoFarEnd is where the demo's mail goes.
 type demoFarEnd struct {
 	way, name, addr string
-	inbox           func() [][]byte
+	inbox           func() ([][]byte, error)
 	close           func() error
 	// Of the stand-in for Google.
 	consent   func(context.Context, string) (*url.URL, error)
 	clients   []consent.Client
 	googleURL string
+	// Of the stand-in for SendGrid.
+	sendGrid            *demo.SendGrid
+	sendGridKeys        sendgrid.Config
+	sendGridWebhookKeys events.Keys
 }
 
 func (c demoCmd) farEnd() (*demoFarEnd, error) {
 	if c.Gmail {
 		return c.google()
+	}
+	if c.SendGrid {
+		return c.sendGrid()
 	}
 	server, err := demo.StartMailServer()
 	if err != nil {
@@ -46,13 +55,13 @@ func (c demoCmd) google() (*demoFarEnd, error) {
 	}
 	return &demoFarEnd{
 		way: "through Gmail", name: "Google", addr: g.Addr(), close: g.Close, googleURL: "http://" + g.Addr(),
-		inbox: func() [][]byte {
+		inbox: func() ([][]byte, error) {
 			mails := g.Mails()
 			raw := make([][]byte, len(mails))
 			for i := range mails {
 				raw[i] = mails[i].Data
 			}
-			return raw
+			return raw, nil
 		},
 		consent: func(ctx context.Context, authURL string) (*url.URL, error) {
 			return g.Decide(ctx, authURL, transporttest.GoogleDecision{})

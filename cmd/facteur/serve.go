@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/winprest/facteur/internal/bounce/mailbox"
 	"github.com/winprest/facteur/internal/consent"
 	"github.com/winprest/facteur/internal/notify"
 	"github.com/winprest/facteur/internal/outbox"
@@ -51,6 +52,7 @@ func (c workerCmd) Run(a *app) error {
 type options struct {
 	listen           string // empty: no API
 	workers, migrate bool
+	lookAgain        time.Duration // how soon SendGrid is asked again about a sender; 0: as usual
 }
 
 // service is a running process: the database, the engine, and the API unless it is a worker only.
@@ -63,6 +65,7 @@ type service struct {
 	senders     *senders.Service
 	stopSenders func() // nil: senders are not verified
 	notify      *notify.Engine
+	bounces     *mailbox.Reader
 	listener    net.Listener
 	api         *server.Server
 	http        *http.Server
@@ -105,6 +108,7 @@ func (a *app) start(o options) (_ *service, err error) {
 	}); err != nil {
 		return nil, err
 	}
+	s.bounces = mailbox.New(mailbox.Config{Store: s.store, Outbox: s.outbox, Dialer: dial.New(dial.Policy{Allow: a.config.AllowNetworks}), Logger: s.log})
 	if o.workers {
 		if err = s.outbox.Start(a.ctx); err != nil {
 			return nil, err
@@ -112,9 +116,10 @@ func (a *app) start(o options) (_ *service, err error) {
 		s.checkGrants()
 		s.notify = notify.New(notify.Config{Store: s.store, Outbox: s.outbox, Policy: dial.Policy{Allow: a.config.AllowNetworks}, Logger: s.log})
 		s.notify.Start()
+		s.bounces.Start()
 	}
 	bySendGrid, _ := transports[sendgrid.Name].(*sendgrid.Transport)
-	s.senders = senders.New(senders.Config{Store: s.store, SendGrid: bySendGrid, Logger: s.log, Wake: s.outbox.Wake})
+	s.senders = senders.New(senders.Config{Store: s.store, SendGrid: bySendGrid, Logger: s.log, Wake: s.outbox.Wake, Old: o.lookAgain})
 	if o.workers && bySendGrid != nil {
 		s.verifySenders()
 	}
@@ -122,6 +127,7 @@ func (a *app) start(o options) (_ *service, err error) {
 		s.api = server.New(server.Config{
 			Store: s.store, Outbox: s.outbox, Transports: transports, Consent: s.consent, Senders: s.senders, Logger: s.log, Production: a.config.Env == production,
 			PlainWebhooks: len(a.config.AllowNetworks) > 0,
+			CheckBounces:  s.bounces.Check,
 			SendGridKeys:  a.config.sendGridWebhookKeys,
 			Resolver:      net.DefaultResolver,
 			Limits: server.Limits{
@@ -231,6 +237,9 @@ func (s *service) stop() error {
 	}
 	if s.stopChecks != nil {
 		s.stopChecks()
+	}
+	if s.bounces != nil {
+		s.bounces.Stop()
 	}
 	if s.stopSenders != nil {
 		s.stopSenders()

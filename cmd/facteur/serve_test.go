@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -288,6 +289,10 @@ func TestDemoGmail(t *testing.T) {
 	checkDemo(t, "--gmail")
 }
 
+func TestDemoSendGrid(t *testing.T) {
+	checkDemo(t, "--sendgrid")
+}
+
 func checkDemo(t *testing.T, args ...string) {
 	t.Helper()
 	stdout, stderr, code := facteur(t, t.TempDir(), nil, append([]string{"demo", "--count", "12"}, args...)...)
@@ -297,8 +302,12 @@ func checkDemo(t *testing.T, args ...string) {
 	wants := []string{
 		"13 of 13 mails arrived", "24 of 24 attachments are byte for byte", "Subject: Votre facture 2026/0001", "[attached] 2026-0001.xml", "curl ",
 	}
-	if len(args) > 0 {
+	switch {
+	case slices.Contains(args, "--gmail"):
 		wants = append(wants, "facturation@dupont.example agreed in a browser", "3 mails were taken without an answer")
+	case slices.Contains(args, "--sendgrid"):
+		wants = append(wants, "add_on_required", "IN CNAME", "verified at SendGrid", "2 mails were taken without an answer", "delivered: 10, bounced: 2",
+			"facturen@desmet.example is suppressed: bounce", "failed, recipient_suppressed", "14 messages, 13 sent, 1 failed")
 	}
 	for _, want := range wants {
 		if !strings.Contains(stdout, want) {

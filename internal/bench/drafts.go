@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// draft: 50,000 messages are prepared in pages of 1,000 and released with one call, beside pages that are accepted to be sent. Nothing leaves: all
+// draft: 50,000 messages are prepared in pages of 1,000, checked and released with one call each, beside pages that are accepted to be sent. Nothing leaves: all
 // of it is for tomorrow.
 func draft(_ context.Context, b *bed) error {
 	const pages, page = 50, 1000
@@ -61,12 +61,18 @@ func draft(_ context.Context, b *bed) error {
 	b.row("a draft page of 1,000 messages", seconds(median), "accepted to be sent "+seconds(reference), median.Seconds()/reference.Seconds(), "")
 	b.row("the slowest of 50 pages", seconds(kept[len(kept)-1]), "0.5 s", kept[len(kept)-1].Seconds()/0.5, "<= 1")
 	began := time.Now()
-	if _, err := b.exchange(path+"/release", "application/json", nil); err != nil {
+	if _, err := b.exchange(path+"/check", "application/json", nil); err != nil {
 		return err
 	}
 	took := time.Since(began)
+	b.row("50,000 drafts checked", seconds(took), "accepted in pages "+seconds(pages*reference), took.Seconds()/(pages*reference.Seconds()), "")
+	began = time.Now()
+	if _, err := b.exchange(path+"/release", "application/json", nil); err != nil {
+		return err
+	}
+	took = time.Since(began)
 	b.row("50,000 drafts released", seconds(took), "accepted in pages "+seconds(pages*reference), took.Seconds()/(pages*reference.Seconds()), "")
 	peak := peakMemory(b.cmd.Process.Pid)
-	b.row("peak memory of the service (release50k)", fmt.Sprintf("%.0f MiB", peak), "256 MiB", peak/256, "<= 1")
+	b.row("peak memory of the service (check and release of 50,000)", fmt.Sprintf("%.0f MiB", peak), "256 MiB", peak/256, "<= 1")
 	return nil
 }

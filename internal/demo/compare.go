@@ -15,7 +15,11 @@ func (r *run) compare(context.Context) error {
 	}
 	arrived := make(map[int]received, len(r.invoices))
 	letters, files := 0, 0
-	for _, raw := range r.Inbox() {
+	inbox, err := r.Inbox()
+	if err != nil {
+		return err
+	}
+	for _, raw := range inbox {
 		m, err := parseMail(raw)
 		if err != nil {
 			return err

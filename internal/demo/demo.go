@@ -1,6 +1,6 @@
 // Package demo does the main job once, for a person to watch: a firm sends a letter and a batch of invoices to a small mail
-// server, or through a stand-in for Gmail, and what arrives is compared with what was sent. Everything goes through the public HTTP API and the public
-// client, as it would from another machine; the samples are made here and belong to nobody.
+// server, or through a stand-in for Gmail or SendGrid, and what arrives is compared with what was sent. Everything goes through the
+// public HTTP API and the public client, as it would from another machine; the samples are made here and belong to nobody.
 package demo
 
 import (
@@ -25,11 +25,13 @@ import (
 type Config struct {
 	URL         string // of a running service that may connect to MailServer
 	OperatorKey string
-	MailServer  string          // host:port, SMTP in clear without a login
-	Inbox       func() [][]byte // every mail that MailServer, or the stand-in for Google, has accepted, as it came
+	MailServer  string                   // host:port, SMTP in clear without a login
+	Inbox       func() ([][]byte, error) // every mail that MailServer, or the stand-in, has accepted, as its recipients get it
 	// Consent, when it is not nil, has the profiles send through Gmail instead: it does at an authorization URL what a person does
 	// there who agrees, and gives the URL that Google sends his browser back to.
-	Consent  func(ctx context.Context, authURL string) (*url.URL, error)
+	Consent func(ctx context.Context, authURL string) (*url.URL, error)
+	// SendGrid, when it is not nil, has the profiles send through SendGrid instead.
+	SendGrid *SendGrid
 	Count    int // invoices
 	Out      io.Writer
 	Terminal bool // Out shows a moving bar
@@ -68,9 +70,11 @@ type upload struct {
 // Run does it all. The error is not nil when anything is not exactly as it should be.
 func Run(ctx context.Context, cfg Config) (Result, error) {
 	r := &run{Config: cfg, screen: screen{cfg.Out, cfg.Terminal}}
-	for _, step := range []func(context.Context) error{
-		r.tenant, r.profiles, r.templates, r.upload, r.letter, r.batch, r.compare,
-	} {
+	steps := []func(context.Context) error{r.tenant, r.profiles, r.templates, r.upload, r.letter, r.batch, r.compare}
+	if r.SendGrid != nil {
+		steps = append(steps, r.reported, r.usage)
+	}
+	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return r.result, err
 		}
@@ -93,8 +97,10 @@ func (r *run) tenant(ctx context.Context) error {
 	}
 	r.result.Key = key.Key
 	r.screen.done("tenant %q with an API key", t.Name)
-	r.c, err = client.New(r.URL, key.Key)
-	return err
+	if r.c, err = client.New(r.URL, key.Key); err != nil || r.SendGrid == nil {
+		return err
+	}
+	return r.switchOn(ctx, operator, t.ID)
 }
 
 func (r *run) profiles(ctx context.Context) error {
@@ -124,6 +130,11 @@ func (r *run) profiles(ctx context.Context) error {
 				return fmt.Errorf("connect the %s's profile: %w", req.Level, err)
 			}
 		}
+		if r.SendGrid != nil {
+			if err := r.prove(ctx, p); err != nil {
+				return fmt.Errorf("verify the %s's sender: %w", req.Level, err)
+			}
+		}
 		check, err := r.c.CheckSenderProfile(ctx, p.ID)
 		if err != nil {
 			return fmt.Errorf("check the %s's profile: %w", req.Level, err)
@@ -144,6 +155,10 @@ func (r *run) transport(req *api.SenderProfileRequest) error {
 	if r.Consent != nil {
 		req.Transport, req.Gmail = "gmail", &api.GmailSettings{Reconcile: true}
 		req.Limits = &api.LimitsRequest{Preset: "none"} // a real Google takes 60 mails a minute
+		return nil
+	}
+	if r.SendGrid != nil {
+		req.Transport = "sendgrid"
 		return nil
 	}
 	host, port, err := net.SplitHostPort(r.MailServer)
@@ -317,7 +332,7 @@ func (r *run) batch(ctx context.Context) error {
 	return nil
 }
 
-// follow waits until a job is finished.
+// follow waits until a job is finished. What only an event can settle, later, is not waited for.
 func (r *run) follow(ctx context.Context, jobID string, step func(int)) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
@@ -329,7 +344,10 @@ func (r *run) follow(ctx context.Context, jobID string, step func(int)) error {
 			return fmt.Errorf("follow job %s: %w", jobID, err)
 		}
 		if step != nil {
-			step(job.Done)
+			step(job.Done + job.Counts.Uncertain)
+		}
+		if r.SendGrid != nil && job.Done+job.Counts.Uncertain == job.Total {
+			return nil
 		}
 	}
 	return nil

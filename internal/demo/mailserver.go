@@ -38,10 +38,10 @@ func StartMailServer() (*MailServer, error) {
 func (m *MailServer) Addr() string { return m.listener.Addr().String() }
 
 // Inbox gives every mail that was accepted, as it came, oldest first.
-func (m *MailServer) Inbox() [][]byte {
+func (m *MailServer) Inbox() ([][]byte, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.mails[:len(m.mails):len(m.mails)]
+	return m.mails[:len(m.mails):len(m.mails)], nil
 }
 
 // Close cuts every connection.

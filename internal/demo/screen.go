@@ -25,6 +25,11 @@ func (s screen) done(format string, args ...any) {
 	fmt.Fprintf(s.w, "  ✓ %s\n", fmt.Sprintf(format, args...))
 }
 
+// note adds to the step before.
+func (s screen) note(format string, args ...any) {
+	fmt.Fprintf(s.w, "      %s\n", fmt.Sprintf(format, args...))
+}
+
 // progress shows how many of total units are through; step is called with the whole count, end when there is no more to come.
 func (s screen) progress(label, unit string, total int) (step func(n int), end func()) {
 	if !s.terminal {

@@ -13,15 +13,25 @@ import (
 	"github.com/winprest/facteur/internal/transport/transporttest"
 )
 
-// installSendGrid is an installation whose SendGrid is sg.
+// secondKey is one that a tenant's mails go with only when its add-on names it.
+const secondKey = "SG.second-key-id.second-key-secret"
+
+// installSendGrid is an installation whose SendGrid is sg, with the add-on.
 func installSendGrid(t *testing.T, url string, sg *transporttest.SendGrid) *installation {
 	t.Helper()
-	in := install(t, url, "FACTEUR_LOG_LEVEL=debug",
-		fmt.Sprintf(`FACTEUR_SENDGRID_KEYS=[{"name":"main","key":%q,"url":%q}]`, transporttest.SendGridTestKey, sg.URL()))
+	in := installBareSendGrid(t, url, sg)
 	if _, err := in.store.PutAddOn(t.Context(), &store.AddOn{TenantID: in.tenant.ID, Name: store.AddOnSendGrid}, nil); err != nil {
 		t.Fatal(err)
 	}
 	return in
+}
+
+// installBareSendGrid is one without the add-on.
+func installBareSendGrid(t *testing.T, url string, sg *transporttest.SendGrid) *installation {
+	t.Helper()
+	return install(t, url, "FACTEUR_LOG_LEVEL=debug", "FACTEUR_SENDGRID_WEBHOOK_KEYS=main="+sg.EventKey(),
+		fmt.Sprintf(`FACTEUR_SENDGRID_KEYS=[{"name":"main","key":%q,"url":%q,"default":true},{"name":"second","key":%q,"url":%q}]`,
+			transporttest.SendGridTestKey, sg.URL(), secondKey, sg.URL()))
 }
 
 // sendGridProfile is one whose sender an operator has granted, whatever SendGrid knows of it.
@@ -43,7 +53,7 @@ func noKey(t *testing.T, s *service) {
 	if code := s.stop(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	if strings.Contains(s.log.String(), transporttest.SendGridTestKey) {
+	if strings.Contains(s.log.String(), "SG.") {
 		t.Error("the log holds the key")
 	}
 }

@@ -60,4 +60,7 @@ const (
 	CodeHostInvalid              = "host_invalid"             // value
 	CodeCertificatesInvalid      = "certificates_invalid"
 	CodePlaintextLoginNotAllowed = "plaintext_login_not_allowed"
+	CodeBounceMailboxNotUsed     = "bounce_mailbox_not_used" // the transport's reports come another way
+	CodeVERPNotPossible          = "verp_not_possible"       // the transport does not let us choose the return path
+	CodeVERPAddressTooLong       = "verp_address_too_long"   // max: octets before the @
 )

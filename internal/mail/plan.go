@@ -11,6 +11,7 @@ type Plan struct {
 	Start  time.Time // when the batch may begin
 	Limits Limits
 	Rate   float64 // mails a second that the profile manages when no limit holds it up; over 0
+	Window *Window // of the batch; nil: it goes at any time
 }
 
 // Outlook says how a Plan will go.
@@ -55,8 +56,38 @@ func (l Limits) only(name Limit) Limits {
 func (p Plan) run(l Limits, now time.Time) (begin, done time.Time) {
 	used, begin := l.after(p.Used, p.Open, p.Ahead, now)
 	begin = latest(begin, now.Add(p.takes(p.Ahead)), p.Start)
+	if p.Window != nil {
+		begin = p.Window.NextOpening(begin)
+		return begin, p.within(l, used, begin)
+	}
 	_, done = l.after(used, 0, p.Mails, begin)
 	return begin, latest(done, begin.Add(p.takes(p.Mails)))
+}
+
+// within says when the batch, begun at t, is done if its mails go in its window alone.
+func (p Plan) within(l Limits, used Usage, t time.Time) time.Time {
+	for left := p.Mails; left > 0; {
+		open, until := p.Window.At(t)
+		if !open {
+			t = until
+			continue
+		}
+		n := left
+		if !until.IsZero() { // one that begins before the end still goes
+			n = min(n, int(until.Sub(t).Seconds()*p.Rate)+1)
+		}
+		if l.Any() {
+			room := l.Room(used, 0, t)
+			if room.Mails == 0 {
+				t = room.Until
+				continue
+			}
+			n = min(n, room.Mails)
+			used = used.Add(n, t)
+		}
+		t, left = t.Add(p.takes(n)), left-n
+	}
+	return t
 }
 
 func (p Plan) takes(mails int) time.Duration {

@@ -37,6 +37,30 @@ func TestOutlook(t *testing.T) {
 	}
 }
 
+// A batch that is too long for the hours of a day goes on in those of the next.
+func TestOutlookWithinAWindow(t *testing.T) {
+	friday := time.Date(2026, 10, 23, 15, 0, 0, 0, time.UTC) // 17:00 in Brussels; the clocks go back on Sunday
+	office := &Window{From: "08:00", To: "18:00", TimeZone: "Europe/Brussels", Holidays: "BE"}
+	monday := time.Date(2026, 10, 26, 7, 0, 0, 0, time.UTC)
+	for name, tt := range map[string]struct {
+		plan        Plan
+		start, done time.Time
+		limit       Limit
+	}{
+		"within the hour":   {Plan{Mails: 1800, Rate: 1}, friday, friday.Add(30 * time.Minute), ""},
+		"over the week-end": {Plan{Mails: 5400, Rate: 1}, friday, monday.Add(30 * time.Minute), ""},
+		"begun at night":    {Plan{Mails: 60, Rate: 1, Start: friday.Add(5 * time.Hour)}, monday, monday.Add(time.Minute), ""},
+		"a limit":           {Plan{Mails: 90, Rate: 10, Limits: Limits{PerHour: 30}}, friday, monday.Add(time.Hour), LimitPerHour},
+		"behind others":     {Plan{Mails: 60, Ahead: 7200, Rate: 1}, monday, monday.Add(time.Minute), ""},
+	} {
+		tt.plan.Window = office
+		got := tt.plan.Outlook(friday)
+		if near := got.Done.Sub(tt.done).Abs() <= 2*time.Minute; !got.Start.Equal(tt.start) || !near || got.Limit != tt.limit {
+			t.Errorf("%s: %+v; want %s, %s, %q", name, got, tt.start, tt.done, tt.limit)
+		}
+	}
+}
+
 func TestMeasuredRate(t *testing.T) {
 	at := func(gaps ...time.Duration) []time.Time {
 		times := []time.Time{limitsNow}

@@ -33,6 +33,9 @@ type Profile struct {
 	Gmail     *GmailSettings
 	SendGrid  *SendGridSettings
 
+	// BounceMailbox is where reports on mails that could not be delivered are read; nil: nowhere.
+	BounceMailbox *BounceMailbox
+
 	MaxConnections int // across all machines; 1..50
 	Limits         Limits
 
@@ -116,14 +119,4 @@ type SMTPSettings struct {
 	DSN bool
 	// EnvelopeFrom is where bounces go; empty: the From address.
 	EnvelopeFrom string
-}
-
-// EnvelopeFrom is where bounces go, in the envelope's form: the profile's own address for them, or its From.
-func (p *Profile) EnvelopeFrom() string {
-	address := p.From.Address
-	if p.SMTP != nil && p.SMTP.EnvelopeFrom != "" {
-		address = p.SMTP.EnvelopeFrom
-	}
-	form, _ := EnvelopeForm(address)
-	return form
 }

@@ -57,6 +57,9 @@ func (p *Profile) Check() Problems {
 	if p.Gmail != nil {
 		p.Gmail.check(&ps)
 	}
+	if p.BounceMailbox != nil {
+		p.checkBounceMailbox(&ps)
+	}
 	checkRange(&ps, "/max_connections", p.MaxConnections, 1, maxConnections)
 	checkRange(&ps, "/limits/per_minute", p.Limits.PerMinute, 0, maxPerWindow)
 	checkRange(&ps, "/limits/per_hour", p.Limits.PerHour, 0, maxPerWindow)

@@ -39,7 +39,7 @@ func (c *composition) compose(ids []string, items []Item, receipt []ReceiptMessa
 			continue
 		}
 		keys := mail.DocumentKeys(item.Detail.CompanyRef, item.Detail.Document, recipients)
-		if item.AllowDuplicate == "" && c.documents.add(keys) {
+		if c.documents.add(keys) && item.AllowDuplicate == "" {
 			problems.Add("/"+strconv.Itoa(i)+"/document/number", mail.CodeDocumentTwice, "number", mail.Shown(item.Detail.Document.Number))
 			continue
 		}

@@ -31,6 +31,9 @@ func (c *jobChange) events() error {
 // tell appends the event to those that the tenant asked for.
 func (c *jobChange) tell(t store.EventType) error {
 	j := c.job
+	if err := c.o.store.CountJob(c.ctx, c.tx, j); err != nil { // its messages have moved since it was locked
+		return err
+	}
 	counts := make(map[string]int, len(j.Counts))
 	for status, n := range j.Counts {
 		counts[string(status)] = n

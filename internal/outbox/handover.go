@@ -97,7 +97,7 @@ func (r *laneRun) render(ctx context.Context, c *store.Claimed) (*mail.Rendered,
 	if r.ahead.claim == c {
 		return r.ahead.rendered, nil
 	}
-	m, err := mail.Render(ctx, c.Content, r.profile, envelope(r.profile, c.Recipients), r.store.Files(c.TenantID))
+	m, err := mail.Render(ctx, c.Content, r.profile, envelope(r.profile, c.ID, c.Recipients), r.store.Files(c.TenantID))
 	if err == nil && len(r.parents) > 0 {
 		m.ParentEvidence = r.parents[c.Content.InReplyToID()]
 	}
@@ -159,8 +159,8 @@ func (r *laneRun) attempt(ctx context.Context, c *store.Claimed, marked *bool, c
 }
 
 // envelope has the sender and the recipients that are still to be reached.
-func envelope(p *mail.Profile, recipients []mail.Recipient) mail.Envelope {
-	e := mail.Envelope{From: p.EnvelopeFrom(), To: make([]string, 0, len(recipients))}
+func envelope(p *mail.Profile, messageID string, recipients []mail.Recipient) mail.Envelope {
+	e := mail.Envelope{From: p.ReturnPath(messageID), To: make([]string, 0, len(recipients))}
 	for _, rc := range recipients {
 		if rc.Status == mail.RecipientPending {
 			e.To = append(e.To, rc.Envelope())

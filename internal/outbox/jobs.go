@@ -272,7 +272,7 @@ func (o *Outbox) CancelJob(ctx context.Context, tenantID, actor, jobID string) (
 		if err != nil {
 			return err
 		}
-		if j.State == mail.JobDraft || canceled > 0 {
+		if j.State == mail.JobDraft || canceled > 0 || c.counts.Sending > 0 { // what is on its way may come back
 			j.State, j.ExpiresAt = mail.JobCanceled, time.Time{}
 			j.Gate, j.ClosedSince, j.Canaries = store.JobGate{}, time.Time{}, nil
 			c.counts.Canceled += canceled

@@ -165,6 +165,15 @@ func TestWhatComesBackFollowsItsJob(t *testing.T) {
 			}
 			h.await(r.JobID, map[mail.Status]int{stop: 20})
 		}
+
+		// Also when all of it was on its way.
+		r := h.submit(o, h.profile(1), outbox.PurposeBatch, 1)
+		<-arrived
+		if n, err := o.CancelJob(t.Context(), h.tenant.ID, "key_test", r.JobID); n != 0 || err != nil {
+			t.Fatalf("%d canceled, %v", n, err)
+		}
+		answer <- struct{}{}
+		h.await(r.JobID, map[mail.Status]int{mail.StatusCanceled: 1})
 	})
 }
 

@@ -144,6 +144,9 @@ func Migrate(ctx context.Context, st *store.Store) error { return migrateQueue(c
 
 // Start begins to work lanes.
 func (o *Outbox) Start(ctx context.Context) error {
+	if err := o.catchUp(ctx); err != nil {
+		return fmt.Errorf("outbox: start: %w", err)
+	}
 	if err := o.queue.start(ctx); err != nil {
 		return fmt.Errorf("outbox: start: %w", err)
 	}

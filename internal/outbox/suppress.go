@@ -21,7 +21,7 @@ func (r *laneRun) suppress(ctx context.Context, claimed []store.Claimed) ([]stor
 	var addresses []string
 	for i := range claimed {
 		if !claimed[i].Content.OverrideSuppression {
-			addresses = append(addresses, envelope(r.profile, claimed[i].Recipients).To...)
+			addresses = append(addresses, envelope(r.profile, claimed[i].ID, claimed[i].Recipients).To...)
 		}
 	}
 	suppressed, err := r.store.Suppressed(ctx, tenant, addresses)

@@ -137,6 +137,27 @@ func (o *Outbox) tendDue(ctx context.Context) {
 	}
 }
 
+// catchUp looks after the jobs whose time came while no process ran, before any lane works: the hours of some are over.
+func (o *Outbox) catchUp(ctx context.Context) error {
+	seen := map[store.JobID]bool{}
+	for {
+		due, err := o.store.DueJobs(ctx, time.Now())
+		if err != nil {
+			return err
+		}
+		n := len(seen)
+		for _, id := range due {
+			if !seen[id] {
+				seen[id] = true
+				o.complain(o.lookAfter(ctx, id, true))
+			}
+		}
+		if len(seen) == n {
+			return ctx.Err()
+		}
+	}
+}
+
 func (o *Outbox) complain(err error) {
 	if err != nil && o.background.Err() == nil {
 		o.log.Error("look after send jobs", "error", err)

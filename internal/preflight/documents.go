@@ -66,6 +66,18 @@ func (c *Check) checkTokens(m *Message) {
 	}
 }
 
+// checkLanguage names a mail that would go out in another language than was asked for, because its template has no text in that one.
+func (c *Check) checkLanguage(m *Message) {
+	if m.Template == nil || m.Content == nil {
+		return
+	}
+	asked, _, _ := strings.Cut(mail.NormalizeLanguage(m.Draft.Language), "-")
+	used, _, _ := strings.Cut(m.Content.Language, "-")
+	if asked != "" && asked != used {
+		c.problems.add(m, Warning, m.At+"/language", CodeLanguageNotInTemplate, "language", mail.Shown(m.Draft.Language), "used", used)
+	}
+}
+
 // checkDocuments finds those that two mails of the batch bring to the same recipient, and those that somebody has.
 func (c *Check) checkDocuments(ctx context.Context, messages []Message) error {
 	var uses []store.DocumentUse
@@ -77,10 +89,17 @@ func (c *Check) checkDocuments(ctx context.Context, messages []Message) error {
 			return mail.DocumentKeys(m.Company, m.Draft.Document, rs)
 		}
 		keys := keysOf([]mail.Recipient{{Address: mail.Address{Address: to.form}, Kind: mail.KindTo}})
-		if len(keys) == 0 || m.AllowDuplicate {
+		if len(keys) == 0 {
 			continue
 		}
-		switch other, taken := c.documents[keys[0]]; {
+		other, taken := c.documents[keys[0]]
+		if m.AllowDuplicate { // who comes after it brings the document once more all the same
+			if !taken {
+				c.documents[keys[0]] = m.Index
+			}
+			continue
+		}
+		switch {
 		case !taken:
 			c.documents[keys[0]] = m.Index
 			uses, of = append(uses, store.DocumentUse{Key: keys[0], KeysOf: keysOf}), append(of, to)

@@ -97,7 +97,7 @@ func (c *Check) forecast(ctx context.Context) (*Forecast, error) {
 	if f.Rate, f.Measured = mail.MeasuredRate(b.Sent); !f.Measured {
 		f.Rate = assumedRate * float64(max(p.MaxConnections, 1))
 	}
-	f.Outlook = mail.Plan{Mails: c.messages, Ahead: b.Waiting, Open: b.Open, Used: b.Used, Start: start, Limits: p.Limits, Rate: f.Rate}.Outlook(now)
+	f.Outlook = mail.Plan{Mails: c.messages, Ahead: b.Waiting, Open: b.Open, Used: b.Used, Start: start, Limits: p.Limits, Rate: f.Rate, Window: c.cfg.Window}.Outlook(now)
 	if f.Limit != "" {
 		f.Most = p.Limits.Of(f.Limit)
 	}
@@ -106,6 +106,9 @@ func (c *Check) forecast(ctx context.Context) (*Forecast, error) {
 	}
 	if c.lastDue.After(f.Done) {
 		f.Done = c.lastDue
+		if c.cfg.Window != nil {
+			f.Done = c.cfg.Window.NextOpening(f.Done)
+		}
 	}
 	return f, nil
 }

@@ -43,7 +43,8 @@ type Config struct {
 	Store     Store
 	Resolver  Resolver // nil: domains are not looked up
 	Now       time.Time
-	SendAt    time.Time // of the whole batch; zero: at once
+	SendAt    time.Time    // of the whole batch; zero: at once
+	Window    *mail.Window // of the whole batch; nil: it goes at any time
 	// ProfileTime is how long the profile's own check may take; 0: 15 s.
 	ProfileTime time.Duration
 	// LookupTime is how long the look-ups of domains may take together; 0: 10 s.
@@ -135,6 +136,7 @@ func (c *Check) Page(ctx context.Context, messages []Message, inline map[string]
 			c.problems.fault(m, p)
 		}
 		c.checkTokens(m)
+		c.checkLanguage(m)
 	}
 	for _, step := range []func(context.Context, []Message) error{c.checkDocuments, c.checkSuppressed, c.measure} {
 		if err := step(ctx, messages); err != nil {

@@ -30,6 +30,7 @@ const (
 	CodeDocumentSentBefore    = "document_sent_before"     // number, recipient, at, message_id
 	CodeDocumentAcceptedEarly = "document_accepted_before" // likewise
 	CodeTokenUnknown          = "token_unknown"            // token
+	CodeLanguageNotInTemplate = "language_not_in_template" // language, used
 	CodeFileEmpty             = "file_empty"
 	CodeFileNotPDF            = "file_not_pdf"            // filename
 	CodeFileNotXML            = "file_not_xml"            // filename

@@ -16,9 +16,7 @@ import (
 
 const (
 	// Patience is how long a proof may take. After it another firm may begin.
-	Patience = 14 * 24 * time.Hour
-	// old is when somebody who asks has SendGrid asked again.
-	old       = 20 * time.Second
+	Patience  = 14 * 24 * time.Hour
 	lookLease = time.Minute
 	oneRound  = 20
 )
@@ -95,7 +93,7 @@ func rank(i *store.Identity) int {
 
 // fresh looks again when the last look is old. What goes wrong then leaves what was known.
 func (s *Service) fresh(ctx context.Context, i *store.Identity) *store.Identity {
-	if i.State != store.IdentityPending || i.ProviderID == 0 || time.Since(i.LookedAt) < old {
+	if i.State != store.IdentityPending || i.ProviderID == 0 || time.Since(i.LookedAt) < s.Old {
 		return i
 	}
 	token := rand.Text()

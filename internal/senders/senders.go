@@ -85,6 +85,8 @@ type Config struct {
 	Wake func(ctx context.Context, profileID string) error
 	// Every is how often what is due is looked for: 5 s.
 	Every time.Duration
+	// Old is when somebody who asks has SendGrid asked again: 20 s after the last look.
+	Old time.Duration
 }
 
 // Service proves senders. It is safe for concurrent use.
@@ -97,6 +99,9 @@ func New(cfg Config) *Service {
 	}
 	if cfg.Every == 0 {
 		cfg.Every = 5 * time.Second
+	}
+	if cfg.Old == 0 {
+		cfg.Old = 20 * time.Second
 	}
 	return &Service{cfg}
 }

@@ -95,6 +95,7 @@ func TestEveryFieldIsGuarded(t *testing.T) {
 				"host": "h.example", "security": "starttls", "auth": "auto", "username": "u", "password": "p", "helo": "x.example", "tls_server_name": "y.example",
 				"envelope_from": "e@firm.example", "ca_certificates": "x",
 			},
+			"bounce_mailbox": object{"host": "h.example", "security": "tls", "username": "u", "password": "p", "folder": "INBOX", "move_to": "Done"},
 		}
 		template := object{
 			"name": "n", "document_type": "d", "company_ref": "c", "default_language": "fr", "tokens": []any{"MONTANT"},

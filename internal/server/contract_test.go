@@ -192,6 +192,14 @@ func (w *contractWorld) profiles() {
 	}
 	w.refuse(412, "version_mismatch", contractCall{key: w.full, method: "PATCH", path: one, header: http.Header{"If-Match": {tag}}, body: object{"name": "Jan"}})
 	w.labelled("name", w.post(200, one+"/check", nil), "steps")
+	for _, host := range []string{"imap.zoe.example", "refuses.zoe.example"} {
+		w.do(200, contractCall{key: w.full, method: "PATCH", path: one, body: object{
+			"bounce_mailbox": object{"host": host, "username": "invoices", "password": "horse", "verp": true},
+		}})
+		w.post(200, one+"/check", nil)
+	}
+	w.get(one)
+	w.do(200, contractCall{key: w.full, method: "PATCH", path: one, body: object{"bounce_mailbox": nil}})
 	w.get(one + "/health")
 	resends := w.do(200, contractCall{key: w.full, method: "PATCH", path: one, body: object{"on_uncertain": "resend"}})
 	back := w.do(200, contractCall{key: w.full, method: "PATCH", path: one, body: object{"on_uncertain": nil}})
@@ -443,7 +451,7 @@ func (w *contractWorld) drafts() {
 	}})
 	empty := send(202, "POST", "/v1/send-jobs", object{"draft": true, "company_ref": "C001"}).text(w, "id")
 	w.post(200, "/v1/send-jobs/"+empty+"/check", nil)
-	w.refuse(409, "send_job_not_draft", contractCall{key: w.full, method: "POST", path: path + "/check"})
+	w.refuse(409, "send_job_not_checkable", contractCall{key: w.full, method: "POST", path: path + "/check"})
 	w.refuse(409, "draft_empty", contractCall{key: w.full, method: "POST", path: "/v1/send-jobs/" + empty + "/release"})
 	w.post(200, "/v1/send-jobs/"+empty+"/cancel", nil)
 	w.refuse(409, "send_job_over", contractCall{key: w.full, method: "POST", path: "/v1/send-jobs/" + empty + "/release"})

@@ -128,7 +128,7 @@ func newContractWorld(t *testing.T) *contractWorld {
 	}
 	w := &contractWorld{T: t, store: st, sendgrid: grid, contract: c, google: google, outbox: box, ids: map[string]string{}}
 	quiet := slog.New(slog.DiscardHandler)
-	api := New(Config{Store: st, Outbox: box, Transports: ways, Logger: quiet, SendGridKeys: webhook, Consent: newConsent(t, st, box, google, quiet), Senders: newSenders(t, st, box, grid)})
+	api := New(Config{Store: st, Outbox: box, Transports: ways, Logger: quiet, CheckBounces: checkBounces, SendGridKeys: webhook, Consent: newConsent(t, st, box, google, quiet), Senders: newSenders(t, st, box, grid)})
 	w.server = httptest.NewServer(c.Handler(t, api))
 	t.Cleanup(w.server.Close)
 	if _, w.operator, err = st.CreateKey(ctx, "", "operator", []store.Scope{store.ScopeOperator}); err != nil {

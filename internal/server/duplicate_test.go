@@ -116,6 +116,13 @@ func TestADocumentTwiceInABatch(t *testing.T) {
 			h.Errorf("%s", a.Body)
 		}
 		allowed := with{"allow_duplicate": object{"reason": "two departments"}}.of(f.invoice())
+		a = h.must(http.StatusUnprocessableEntity, h.ours.all, "POST", "/v1/send-jobs", job(allowed, f.invoice()))
+		if !strings.Contains(a.Body.String(), mail.CodeDocumentTwice) || !strings.Contains(a.Body.String(), "/messages/1/document/number") {
+			h.Errorf("behind one that is allowed: %s", a.Body)
+		}
+		if a := h.must(http.StatusOK, h.ours.all, "POST", "/v1/send-jobs/check", job(allowed, f.invoice())); !strings.Contains(a.Body.String(), mail.CodeDocumentTwice) {
+			h.Errorf("the check: %s", a.Body)
+		}
 		h.must(http.StatusAccepted, h.ours.all, "POST", "/v1/send-jobs", job(f.invoice(), allowed))
 		// All of a batch or nothing, and each one named.
 		other := with{"document": object{"type": "invoice", "number": "2026/2", "date": "2026-11-23"}}.of(f.invoice())

@@ -100,7 +100,7 @@ func newHouse(t *testing.T, url string) *house {
 	})
 	h.google = transporttest.StartGoogle(t, transporttest.GoogleConfig{Clients: googleClients})
 	h.sendGrid = transporttest.StartSendGrid(t, transporttest.SendGridConfig{})
-	h.server = New(Config{Store: h.store, Outbox: box, Transports: ways, Logger: logger, Consent: newConsent(t, h.store, box, h.google, logger), Senders: newSenders(t, h.store, box, h.sendGrid)})
+	h.server = New(Config{Store: h.store, Outbox: box, Transports: ways, Logger: logger, CheckBounces: checkBounces, Consent: newConsent(t, h.store, box, h.google, logger), Senders: newSenders(t, h.store, box, h.sendGrid)})
 	h.operator = h.key("", store.ScopeOperator)
 	h.ours, h.theirs = h.tenant("ours"), h.tenant("theirs")
 	return h

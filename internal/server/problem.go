@@ -45,6 +45,7 @@ const (
 	codeDuplicateDocument    = "duplicate_document"
 	codeDocumentSentSince    = "document_sent_since"
 	codeJobNotDraft          = "send_job_not_draft"
+	codeJobNotCheckable      = "send_job_not_checkable"
 	codeJobNotReleased       = "send_job_not_released"
 	codeJobOver              = "send_job_over"
 	codeJobFinished          = "send_job_finished"

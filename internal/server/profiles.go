@@ -47,7 +47,7 @@ func (s *Server) createProfile(c *gin.Context) error {
 		if err := id.about(c, req); err != nil {
 			return nil, err
 		}
-		if req.SMTP != nil && req.SMTP.Password != "" {
+		if (req.SMTP != nil && req.SMTP.Password != "") || req.BounceMailbox != nil {
 			if err := id.harden(); err != nil {
 				return nil, err
 			}
@@ -157,8 +157,16 @@ func (s *Server) listProfiles(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
+	states, err := s.bounceStates(c, l.Items...)
+	if err != nil {
+		return err
+	}
 	lang := language(c)
-	return reply(c, http.StatusOK, listOf(l, func(p *mail.Profile) api.SenderProfile { return profileOf(lang, p) }))
+	return reply(c, http.StatusOK, listOf(l, func(p *mail.Profile) api.SenderProfile {
+		w := profileOf(lang, p)
+		showBounceState(lang, &w, states)
+		return w
+	}))
 }
 
 // getProfile gives one sender profile.
@@ -179,13 +187,20 @@ func (s *Server) getProfile(c *gin.Context) error {
 		return err
 	}
 	// What keeps a profile from sending changes without an edit.
-	if p.Hold == nil && p.Pause == nil && p.LimitedUntil.IsZero() && notModified(c, etag(p.Version)) {
+	if p.Hold == nil && p.Pause == nil && p.LimitedUntil.IsZero() && p.BounceMailbox == nil && notModified(c, etag(p.Version)) {
 		return nil
 	}
-	a, err := profileAnswer(c, http.StatusOK, p)
+	states, err := s.bounceStates(c, p)
 	if err != nil {
 		return err
 	}
+	w := profileOf(language(c), p)
+	showBounceState(language(c), &w, states)
+	a, err := newAnswer(http.StatusOK, w)
+	if err != nil {
+		return err
+	}
+	a.etag = etag(p.Version)
 	return a.write(c)
 }
 
@@ -301,7 +316,7 @@ const checkTimeout = 90 * time.Second
 // checkProfile proves a profile's settings.
 //
 //	@Summary		Check a sender profile
-//	@Description	Connects, logs in and asks for the sender as a mail would, and sends nothing. When every step is good a hold or pause ends and waiting mails go out.
+//	@Description	Connects, logs in and asks for the sender as a mail would, and sends nothing; then logs in to the bounce mailbox, if there is one. When every step is good a hold or pause ends and waiting mails go out.
 //	@ID				checkSenderProfile
 //	@Tags			sender-profiles
 //	@Produce		json
@@ -338,7 +353,15 @@ func (s *Server) checkProfile(c *gin.Context) error {
 		}
 		result.Steps = append(result.Steps, w)
 	}
-	if result.OK && (p.Hold != nil || p.Pause != nil) {
+	ready := result.OK
+	if ready && p.BounceMailbox != nil && s.bounces != nil {
+		step, err := s.checkBounceMailbox(c, ctx, p)
+		if err != nil {
+			return err
+		}
+		result.Steps, result.OK = append(result.Steps, step), step.OK
+	}
+	if ready && (p.Hold != nil || p.Pause != nil) {
 		if err := s.store.ClearHold(c.Request.Context(), p.TenantID, p.ID); err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
@@ -381,7 +404,7 @@ func patchProfile(p *mail.Profile, r *api.SenderProfilePatch) {
 		}
 	}
 	if r.Transport != nil && *r.Transport != p.Transport {
-		p.Transport, p.SMTP, p.Gmail, p.SendGrid = *r.Transport, nil, nil, nil
+		p.Transport, p.SMTP, p.Gmail, p.SendGrid, p.BounceMailbox = *r.Transport, nil, nil, nil, nil
 		p.Limits = mail.DefaultLimits(p.Transport, p.From.Address)
 	}
 	setLimits(&p.Limits, r.Limits)
@@ -399,6 +422,9 @@ func patchProfile(p *mail.Profile, r *api.SenderProfilePatch) {
 			p.SMTP = &mail.SMTPSettings{}
 		}
 		patchSMTP(p.SMTP, r.SMTP)
+	}
+	if r.BounceMailbox != nil {
+		patchBounceMailbox(p, *r.BounceMailbox)
 	}
 	fillDefaults(p)
 }

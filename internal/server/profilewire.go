@@ -57,6 +57,12 @@ func newProfile(r *api.SenderProfileRequest) *mail.Profile {
 	if q := r.SendGrid; q != nil {
 		p.SendGrid = &mail.SendGridSettings{Careful: q.Careful, Tracking: q.Tracking}
 	}
+	if q := r.BounceMailbox; q != nil {
+		p.BounceMailbox = &mail.BounceMailbox{
+			Host: q.Host, Port: q.Port, Security: mail.Security(q.Security), Username: q.Username, Password: mail.Secret(q.Password),
+			Folder: q.Folder, MoveTo: q.MoveTo, VERP: q.VERP,
+		}
+	}
 	fillDefaults(p)
 	return p
 }
@@ -74,6 +80,9 @@ func fillDefaults(p *mail.Profile) {
 	}
 	if p.Transport == sendGridTransport && p.SendGrid == nil {
 		p.SendGrid = &mail.SendGridSettings{}
+	}
+	if p.BounceMailbox != nil {
+		fillBounceMailbox(p.BounceMailbox)
 	}
 	q := p.SMTP
 	if q == nil {
@@ -177,6 +186,12 @@ func profileOf(lang string, p *mail.Profile) api.SenderProfile {
 	}
 	if q := p.SendGrid; q != nil {
 		w.SendGrid = &api.SendGridSettings{Careful: q.Careful, Tracking: q.Tracking}
+	}
+	if q := p.BounceMailbox; q != nil {
+		w.BounceMailbox = &api.BounceMailbox{
+			Host: q.Host, Port: q.Port, Security: string(q.Security), Username: q.Username, PasswordSet: q.Password != "",
+			Folder: q.Folder, MoveTo: q.MoveTo, VERP: q.VERP,
+		}
 	}
 	switch {
 	case p.Hold != nil:

@@ -41,12 +41,13 @@ func (s *Server) checkSendJob(c *gin.Context) error {
 	if len(req.Messages) == 0 {
 		f.merge(mail.Problems{{Pointer: "/messages", Code: mail.CodeFieldRequired}})
 	}
+	rules := jobRules(&req, &f)
 	if slices.ContainsFunc(f.list, misshapen) {
 		return f.err()
 	}
 	ctx, cancel := context.WithCancel(c.Request.Context())
 	defer cancel()
-	b := &batchCheck{s: s, c: c, req: jobRequest(&req), shape: shapeOf(&f)}
+	b := &batchCheck{s: s, c: c, req: jobRequest(&req), shape: shapeOf(&f), window: rules.Window}
 	for start := 0; start < len(req.Messages); start += checkPage {
 		page := req.Messages[start:min(start+checkPage, len(req.Messages))]
 		if err := b.page(ctx, page, nil, func(i int) string { return "/messages/" + strconv.Itoa(start+i) }); err != nil {
@@ -77,11 +78,11 @@ func (s *Server) checkDraft(c *gin.Context) error {
 		return err
 	}
 	if j.State != mail.JobDraft {
-		return refuse(http.StatusConflict, codeJobNotDraft)
+		return refuse(http.StatusConflict, codeJobNotCheckable)
 	}
 	ctx, cancel := context.WithCancel(c.Request.Context())
 	defer cancel()
-	b := &batchCheck{s: s, c: c}
+	b := &batchCheck{s: s, c: c, window: j.Rules.Window}
 	for after := ""; ; {
 		page, err := s.store.DraftsAfter(ctx, j.TenantID, j.ID, after, checkPage)
 		if err != nil {
@@ -143,10 +144,11 @@ func shapeOf(f *findings) map[string]mail.Problems {
 // batchCheck is the check of one batch, page by page. The pages of a stored batch are checked like those of a request: with the
 // messages' ids, and pointers of the caller's choice, which must differ from message to message.
 type batchCheck struct {
-	s     *Server
-	c     *gin.Context
-	req   *sendRequest             // without mails
-	shape map[string]mail.Problems // by the pointer of the mail; nil: none
+	s      *Server
+	c      *gin.Context
+	req    *sendRequest             // without mails
+	shape  map[string]mail.Problems // by the pointer of the mail; nil: none
+	window *mail.Window             // nil: none
 
 	check  *preflight.Check
 	sender *api.Sender
@@ -212,7 +214,7 @@ func unsaid(shape, content mail.Problems) mail.Problems {
 // begin starts the check, once the sender is known.
 func (b *batchCheck) begin(ctx context.Context, w *sending) {
 	cfg := preflight.Config{
-		TenantID: w.tenant, Store: b.s.store, Resolver: b.s.resolver, Now: w.now, SendAt: w.due(b.req.sendAt),
+		TenantID: w.tenant, Store: b.s.store, Resolver: b.s.resolver, Now: w.now, SendAt: w.due(b.req.sendAt), Window: b.window,
 	}
 	if w.sender.ProfileID != "" {
 		b.sender, cfg.Profile = &w.sender, w.profile

@@ -78,7 +78,8 @@ func newCheckWorld(h *house) *checkWorld {
 		"smtp": object{"host": "smtp.firm.example"}, "attachments": []any{object{"attachment_id": terms}}, "limits": object{"per_day": 600},
 	})
 	w.template = post("/v1/templates", `{"name":"Invoices","document_type":"invoice","default":true,"default_language":"fr","tokens":["MONTANT"],"translations":{
-		"fr":{"subject":"Facture NUMFACT","text":"Bonjour NOMCLIENT, MONTANT"},"nl":{"subject":"Factuur NUMFACT","html":"<p>Dag NOMCLIENT, MONTANT</p>"}}}`)
+		"fr":{"subject":"Facture NUMFACT","text":"Bonjour NOMCLIENT, MONTANT"},"nl":{"subject":"Factuur NUMFACT","html":"<p>Dag NOMCLIENT, MONTANT</p>"},
+		"en":{"subject":"Invoice NUMFACT","text":"Hello NOMCLIENT, MONTANT"},"de":{"subject":"Rechnung NUMFACT","text":"Guten Tag NOMCLIENT, MONTANT"}}}`)
 	return w
 }
 
@@ -211,6 +212,7 @@ func TestCheckFindsThePlantedFaults(t *testing.T) {
 		plant(54, "token_unknown", func(m object) { m["tokens"] = object{"MONTANT": "1", "ECHEANCE": "2"} })
 		plant(55, "date_invalid", func(m object) { document(m)["date"] = "2026-02-30" })
 		plant(56, "language_invalid", func(m object) { m["language"] = "français" })
+		plant(61, "language_not_in_template", func(m object) { m["language"] = "it-IT" })
 		plant(57, "header_name_reserved", func(m object) { m["headers"] = []any{object{"name": "Received", "value": "x"}} })
 		plant(58, "message_not_found", func(m object) { m["in_reply_to"] = "msg_none" })
 		plant(59, "send_at_too_far", func(m object) { m["send_at"] = "2099-01-01T00:00:00Z" })
@@ -250,6 +252,7 @@ func TestCheckFindsThePlantedFaults(t *testing.T) {
 			m["attachments"] = []any{object{"id": w.upload("big.bin", "other", "application/octet-stream", strings.Repeat("x", 1600<<10))}}
 		})
 		plant(-1, "day_limit_exceeded", nil)
+		plant(-1, "time_zone_unknown", nil)
 		plant(-1, "profile_not_ready", nil)
 		p, err := h.store.Profile(h.Context(), h.ours.id, w.profile)
 		if err != nil {
@@ -263,7 +266,7 @@ func TestCheckFindsThePlantedFaults(t *testing.T) {
 		}
 
 		stored := h.stored()
-		got := w.check(nil, "Accept-Language", "nl-BE")
+		got := w.check(object{"window": object{"from": "08:00", "to": "18:00", "time_zone": "Europe/Bruxelles"}}, "Accept-Language", "nl-BE")
 		var found []string
 		for _, p := range got.Problems {
 			i := -1
@@ -343,6 +346,27 @@ func TestCheckCapsTheList(t *testing.T) {
 		{Code: "day_limit_exceeded", Severity: "warning", Count: 1, Listed: 1},
 	}; !slices.Equal(got.Codes, want) {
 		t.Errorf("%+v", got.Codes)
+	}
+}
+
+// The forecast knows the hours of the batch, of a draft too.
+func TestCheckForecastsWithinTheWindow(t *testing.T) {
+	w := newCheckWorld(onSQLite(t))
+	later := time.Now().UTC().Add(48 * time.Hour)
+	day := strings.ToLower(later.Weekday().String()[:3])
+	opens := later.Truncate(24 * time.Hour)
+	w.mails = []object{{"to": []any{object{"address": "a@zoe.example"}}, "subject": "x", "text": "x"}}
+	job := object{"company_ref": "C001", "draft": true, "messages": w.mails, "window": object{"days": []any{day}, "from": "00:00", "to": "24:00", "time_zone": "UTC"}}
+	draft := w.must(http.StatusAccepted, w.ours.send, "POST", "/v1/send-jobs", job)
+	for _, path := range []string{"/v1/send-jobs/check", "/v1/send-jobs/" + draft.text("id") + "/check"} {
+		a := w.must(http.StatusOK, w.ours.send, "POST", path, job)
+		var got api.SendJobCheck
+		if err := json.Unmarshal(a.Body.Bytes(), &got); err != nil {
+			t.Fatal(err)
+		}
+		if f := got.Forecast; f == nil || !f.StartsAt.Equal(opens) || !f.DoneAt.After(opens) {
+			t.Errorf("%s: %+v, opens at %s", path, f, opens)
+		}
 	}
 }
 

@@ -10,6 +10,7 @@
 package server
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
@@ -41,6 +42,8 @@ type Config struct {
 	Transports transport.Registry // the ways a profile may name
 	Consent    *consent.Service   // nil: no profile can be connected to Gmail
 	Senders    *senders.Service   // nil: no sender can be verified
+	// CheckBounces proves that a profile's bounce mailbox can be read: it gives nil then. nil: nothing reads them.
+	CheckBounces func(context.Context, *mail.Profile) *mail.ProfileTrouble
 	// SendGridKeys prove that events are SendGrid's; none: none are taken.
 	SendGridKeys sendgrid.Keys
 	Logger       *slog.Logger // nil: slog.Default()
@@ -90,6 +93,7 @@ type Server struct {
 	transports transport.Registry
 	consent    *consent.Service
 	senders    *senders.Service
+	bounces    func(context.Context, *mail.Profile) *mail.ProfileTrouble
 	log        *slog.Logger
 	limits     Limits
 	production bool
@@ -111,7 +115,7 @@ type Server struct {
 // New makes the handler of the whole API.
 func New(cfg Config) *Server {
 	s := &Server{
-		store: cfg.Store, outbox: cfg.Outbox, transports: cfg.Transports, consent: cfg.Consent, senders: cfg.Senders, log: cfg.Logger, limits: cfg.Limits.withDefaults(),
+		store: cfg.Store, outbox: cfg.Outbox, transports: cfg.Transports, consent: cfg.Consent, senders: cfg.Senders, bounces: cfg.CheckBounces, log: cfg.Logger, limits: cfg.Limits.withDefaults(),
 		production: cfg.Production, plainHooks: cfg.PlainWebhooks, heartbeat: heartbeat, patience: readerPatience, sendGridKeys: cfg.SendGridKeys,
 		resolver: cfg.Resolver,
 	}

@@ -61,7 +61,7 @@ func parseRows(db *gorm.DB) error {
 		&idempotencyRow{}, &auditRow{}, &readRow{}, &attemptRow{}, &jobReadRow{}, &draftRow{},
 		&grantRow{}, &consentRow{}, &gmailClientRow{},
 		&eventRow{}, &endpointRow{}, &webhookDeliveryRow{}, &noticeSettingsRow{}, &noticeRow{}, &suppressionRow{}, &deliveryRow{},
-		&addOnRow{}, &addOnPeriodRow{}, &identityRow{}}
+		&addOnRow{}, &addOnPeriodRow{}, &identityRow{}, &bounceMailboxRow{}}
 	for _, row := range rows {
 		if err := (&gorm.Statement{DB: db}).Parse(row); err != nil {
 			return fmt.Errorf("store: %w", err)

@@ -21,9 +21,10 @@ type DocumentUse struct {
 	KeysOf func([]mail.Recipient) []mail.DocumentKey
 }
 
+// Each key is looked up by itself, whatever the planner believes: of a table that has just grown it would rather read all.
 const beforePostgres = `SELECT v.i, m.id, m.status, m.created_at, coalesce(m.sent_at, 0), m.recipients FROM unnest($2::int[], $3::bytea[]) AS v (i, key)
-	JOIN document_keys d ON d.tenant_id = $1 AND d.key = v.key AND NOT d.superseded
-	JOIN messages m ON m.tenant_id = d.tenant_id AND m.id = d.message_id ORDER BY v.i`
+	CROSS JOIN LATERAL (SELECT message_id FROM document_keys WHERE tenant_id = $1 AND key = v.key AND NOT superseded OFFSET 0) d
+	CROSS JOIN LATERAL (SELECT * FROM messages WHERE tenant_id = $1 AND id = d.message_id OFFSET 0) m ORDER BY v.i`
 
 // DocumentsBefore says which of the uses ClaimDocuments would refuse. Message of a Duplicate is the index of its use.
 func (s *Store) DocumentsBefore(ctx context.Context, tenantID string, uses []DocumentUse) ([]Duplicate, error) {

@@ -48,6 +48,7 @@ type profileSettings struct {
 	SMTP        *smtpSettings             `json:"smtp,omitempty"`
 	Gmail       *gmailSettings            `json:"gmail,omitempty"`
 	SendGrid    *sendGridSettings         `json:"sendgrid,omitempty"`
+	Bounces     *bounceSettings           `json:"bounce_mailbox,omitempty"`
 }
 
 type smtpSettings struct {
@@ -77,7 +78,9 @@ type sendGridSettings struct {
 
 // profileSecrets is the JSON that sender_profiles.sealed_secrets seals.
 type profileSecrets struct {
-	SMTPPassword string `json:"smtp_password,omitempty"`
+	SMTPPassword    string `json:"smtp_password,omitempty"`
+	BouncesPassword string `json:"bounces_password,omitempty"`
+	VERPKey         string `json:"verp_key,omitempty"`
 }
 
 // profileRow encodes a profile and seals its secrets.
@@ -98,6 +101,10 @@ func (s *Store) profileRow(p *mail.Profile) (*profileRow, error) {
 	}
 	if c := p.SendGrid; c != nil {
 		settings.SendGrid = &sendGridSettings{Careful: c.Careful, Tracking: c.Tracking}
+	}
+	if c := p.BounceMailbox; c != nil {
+		settings.Bounces = bounceSettingsOf(c)
+		secrets.BouncesPassword, secrets.VERPKey = string(c.Password), string(c.VERPKey)
 	}
 	doc, err := json.Marshal(settings)
 	if err != nil {
@@ -164,6 +171,9 @@ func (s *Store) openProfile(r *profileRow) (*mail.Profile, error) {
 			AllowPlaintextLogin: c.AllowPlaintextLogin, HELO: c.HELO, TLSServerName: c.TLSServerName, CACertificates: c.CACertificates,
 			DSN: c.DSN, EnvelopeFrom: c.EnvelopeFrom,
 		}
+	}
+	if c := settings.Bounces; c != nil {
+		p.BounceMailbox = c.mailbox(&secrets)
 	}
 	return p, nil
 }

@@ -25,6 +25,7 @@ type ProfileFilter struct {
 func (s *Store) CreateProfile(ctx context.Context, p *mail.Profile, rec *IdempotencyRecord) error {
 	fill("prf", &p.ID, &p.CreatedAt)
 	p.Version, p.UpdatedAt = 1, p.CreatedAt
+	makeVERPKey(p)
 	row, err := s.profileRow(p)
 	if err != nil {
 		return err
@@ -51,7 +52,10 @@ func (s *Store) CreateProfile(ctx context.Context, p *mail.Profile, rec *Idempot
 		if err := tx.Create(row).Error; err != nil {
 			return err
 		}
-		return makeCompanions(tx, row)
+		if err := makeCompanions(tx, row); err != nil {
+			return err
+		}
+		return s.followBounceMailbox(tx, p)
 	})
 }
 
@@ -100,6 +104,7 @@ func (s *Store) ListProfiles(ctx context.Context, tenantID string, f ProfileFilt
 // one that the row must have (If-Match), 0 for any; a caller that edits what it read passes the version it read, and
 // reads again on ErrVersion. p gets its new version and times.
 func (s *Store) UpdateProfile(ctx context.Context, p *mail.Profile, version int64) error {
+	makeVERPKey(p)
 	row, err := s.profileRow(p)
 	if err != nil {
 		return err
@@ -137,7 +142,10 @@ func (s *Store) UpdateProfile(ctx context.Context, p *mail.Profile, version int6
 		if err := s.regarded(tx, old, hold); err != nil {
 			return err
 		}
-		return makeCompanions(tx, row)
+		if err := makeCompanions(tx, row); err != nil {
+			return err
+		}
+		return s.followBounceMailbox(tx, p)
 	})
 	if err != nil {
 		return failed("update profile", err)
@@ -181,6 +189,9 @@ func (s *Store) DeleteProfile(ctx context.Context, tenantID, id string, version 
 			return ErrInUse
 		}
 		if err := leaveGrant(tx, tenantID, id); err != nil {
+			return err
+		}
+		if err := s.followBounceMailbox(tx, &mail.Profile{ID: id, TenantID: tenantID}); err != nil {
 			return err
 		}
 		now := later(old.UpdatedAt)

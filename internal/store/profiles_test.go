@@ -35,8 +35,11 @@ func TestProfileKeepsEveryField(t *testing.T) {
 			},
 			Gmail:    &mail.GmailSettings{Client: "key-2", Aliases: []string{"me@gmail.example"}, Reconcile: true},
 			SendGrid: &mail.SendGridSettings{Careful: true, Tracking: true},
+			BounceMailbox: &mail.BounceMailbox{
+				Host: "h", Port: 993, Security: mail.SecurityTLS, Username: "u", Password: "p", Folder: "INBOX", MoveTo: "Done", VERP: true, VERPKey: "k",
+			},
 		}
-		for _, v := range []reflect.Value{reflect.ValueOf(*p.SMTP), reflect.ValueOf(*p.Gmail), reflect.ValueOf(*p.SendGrid), reflect.ValueOf(*p)} {
+		for _, v := range []reflect.Value{reflect.ValueOf(*p.SMTP), reflect.ValueOf(*p.Gmail), reflect.ValueOf(*p.SendGrid), reflect.ValueOf(*p.BounceMailbox), reflect.ValueOf(*p)} {
 			for i := range v.NumField() {
 				switch name := v.Type().Field(i).Name; name {
 				case "ID", "Version", "Hold", "PausedUntil", "Pause", "PauseCount", "LimitedUntil", "LimitedBy", "CreatedAt", "UpdatedAt": // the store's

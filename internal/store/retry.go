@@ -23,8 +23,9 @@ type FailedMessage struct {
 const (
 	failedPageSQL = `SELECT m.id, m.recipients, c.detail FROM messages m JOIN message_contents c ON c.tenant_id = m.tenant_id AND c.message_id = m.id
 	WHERE m.job_id = $1 AND m.tenant_id = $2 AND m.status = 'failed' AND m.id > $3 ORDER BY m.id LIMIT $4`
-	keysTakenPostgres = `SELECT d.key, d.message_id FROM unnest($2::bytea[]) AS v (key)
-	JOIN document_keys d ON d.tenant_id = $1 AND d.key = v.key AND NOT d.superseded ORDER BY d.key FOR UPDATE OF d`
+	// One by one and in their order, whatever the planner believes.
+	keysTakenPostgres = `SELECT d.key, d.message_id FROM unnest($2::bytea[]) AS v (key) CROSS JOIN LATERAL (
+	SELECT key, message_id FROM document_keys WHERE tenant_id = $1 AND key = v.key AND NOT superseded FOR UPDATE) d`
 	requeuePostgres = `UPDATE messages m SET status = v.status, phase = '', claim = NULL, recipients = v.recipients, code = '',
 	not_before = ` + nowPostgres + `, expires_at = $5, sent_at = NULL, updated_at = $6
 	FROM unnest($2::text[], $3::text[], $4::text[]) AS v (id, status, recipients) WHERE m.tenant_id = $1 AND m.id = v.id AND m.status = 'failed'`

@@ -278,10 +278,13 @@ func (s *session) early(err error) mail.Verdict {
 	return lineFailure(stepBody, errProtocol)
 }
 
+// probeID is no message's: a profile that gives every mail a return path of its own is asked about one like those.
+const probeID = "msg_00000000000000000000000000"
+
 // probe asks whether the server takes the profile's sender, without sending anything.
 func (s *session) probe(ctx context.Context, p *mail.Profile) mail.Verdict {
 	self, _ := mail.EnvelopeForm(p.From.Address)
-	t := &transaction{from: p.EnvelopeFrom(), to: []string{self}}
+	t := &transaction{from: p.ReturnPath(probeID), to: []string{self}}
 	if !validPath(t.from) || !validPath(self) {
 		return mail.Verdict{Outcome: permanent, Scope: mail.ScopeProfile, Code: CodeEnvelopeInvalid, Step: stepMail}
 	}
