@@ -158,11 +158,13 @@ func (e *Engine) turn() error {
 		if err := e.begin(); err != nil {
 			return err
 		}
+		if err := e.writeNotices(); err != nil {
+			return err
+		}
 		if n < fanOutAtOnce || !e.rest(fanOutRest*time.Since(began)) {
-			break
+			return nil
 		}
 	}
-	return e.writeNotices()
 }
 
 // rest leaves the database to others for a while. It is false when the engine stops.

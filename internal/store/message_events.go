@@ -39,12 +39,12 @@ type eventMessage struct {
 
 const (
 	// A profile may have another transport by now than when it sent the message. What it is sending, it sends with the present one.
-	sentWithPostgres      = `(m.status = 'sending' AND p.transport = $3 OR coalesce(m.attempt::json #>> '{detail,transport}', p.transport) = $3)`
+	sentWithPostgres      = `($3::text = '' OR m.status = 'sending' AND p.transport = $3 OR coalesce(m.attempt::json #>> '{detail,transport}', p.transport) = $3)`
 	eventMessagesPostgres = `SELECT m.tenant_id, m.id, m.status, m.delivery, m.recipients FROM unnest($1::text[], $2::text[]) AS v (tenant_id, id)
 	JOIN messages m ON m.tenant_id = v.tenant_id AND m.id = v.id JOIN sender_profiles p ON p.id = m.profile_id
 	WHERE ` + sentWithPostgres + ` FOR UPDATE OF m SKIP LOCKED`
 	eventMessageSQLite = `SELECT m.tenant_id, m.id, m.status, m.delivery, m.recipients FROM messages m JOIN sender_profiles p ON p.id = m.profile_id
-	WHERE m.tenant_id = $1 AND m.id = $2 AND (m.status = 'sending' AND p.transport = $3 OR coalesce(json_extract(m.attempt, '$.detail.transport'), p.transport) = $3)`
+	WHERE m.tenant_id = $1 AND m.id = $2 AND ($3 = '' OR m.status = 'sending' AND p.transport = $3 OR coalesce(json_extract(m.attempt, '$.detail.transport'), p.transport) = $3)`
 	// Those that are there and were not locked are somebody else's at this moment.
 	eventMessagesThere = `SELECT m.tenant_id, m.id FROM unnest($1::text[], $2::text[]) AS v (tenant_id, id)
 	JOIN messages m ON m.tenant_id = v.tenant_id AND m.id = v.id JOIN sender_profiles p ON p.id = m.profile_id WHERE ` + sentWithPostgres
@@ -72,7 +72,7 @@ const (
 
 type messageKey struct{ tenantID, id string }
 
-// TakeEvents stores events about messages that were sent by the transport, and what they say of each recipient; settle is called
+// TakeEvents stores events about messages that were sent by the transport, by any when it is empty, and what they say of each recipient; settle is called
 // in the same transaction for the uncertain messages that they prove to be sent.
 func (s *Store) TakeEvents(ctx context.Context, transport string, events []mail.Event, settle func(context.Context, *Tx, []EventSubject) error) (*Intake, error) {
 	var in *Intake

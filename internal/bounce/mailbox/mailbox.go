@@ -250,7 +250,7 @@ func (r *Reader) take(ctx context.Context, tenantID string, report *bounce.Repor
 	if err != nil || len(events) == 0 {
 		return false, err
 	}
-	n, err := r.cfg.Outbox.TakeEvents(ctx, s.profile.Transport, events)
+	n, err := r.cfg.Outbox.TakeEvents(ctx, "", events)
 	if err != nil {
 		return false, err
 	}

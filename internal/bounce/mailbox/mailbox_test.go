@@ -86,6 +86,20 @@ func TestReports(t *testing.T) {
 	})
 }
 
+// A report counts although the profile sends in another way by now.
+func TestReportAfterAChangeOfTransport(t *testing.T) {
+	pgtest.Both(t, func(t *testing.T, url string) {
+		h, s := newHouse(t, url), startIMAP(t, mail.SecurityTLS)
+		p := h.profile(s, mail.SecurityTLS, nil)
+		id := h.send(p, mail.StatusSent, zoe)
+		h.sql("UPDATE sender_profiles SET transport = 'gmail'")
+		p.Transport = "gmail"
+		s.put("INBOX", report(t, id, zoe, "failed", "5.1.1"))
+		h.read(p)
+		h.is(id, "bounced "+zoe)
+	})
+}
+
 func (h *house) suppression(address string) string {
 	h.t.Helper()
 	l, err := h.store.ListSuppressions(h.t.Context(), h.tenant, store.SuppressionFilter{Address: address}, store.Page{})
