@@ -35,7 +35,7 @@ var rules = map[string]rule{
 	"internal/transport":      {ours: []string{"internal/mail"}},
 	"internal/transport/smtp": {ours: []string{"internal/mail", "internal/transport", "internal/transport/dial"}, others: []string{"github.com/wneessen/go-mail/smtp", "golang.org/x/net"}},
 	// onepost is what the drivers of HTTP APIs share: a POST that is made once, and how far it came.
-	"internal/transport/onepost":  {},
+	"internal/transport/onepost":  {ours: []string{"internal/mail", "internal/transport"}},
 	"internal/transport/sendgrid": {ours: []string{"internal/mail", "internal/transport", "internal/transport/onepost"}, others: []string{"github.com/sendgrid/sendgrid-go/helpers/mail"}},
 	"internal/transport/gmail":    {ours: []string{"internal/mail", "internal/transport", "internal/transport/onepost"}, others: []string{"google.golang.org/api/gmail/v1", "google.golang.org/api/googleapi", "google.golang.org/api/option"}},
 	// events is the other half of SendGrid: what it reports, as the webhook's handler needs it, without the driver.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -183,7 +182,7 @@ func evidenceOf(lang string, a *store.Attempt) string {
 	if a.Outcome == mail.OutcomeUncertain {
 		return evidenceText(lang, a)
 	}
-	said := []string{replyText(d.Reply)}
+	said := []string{d.Reply.String()}
 	for i, r := range d.Recipients {
 		const enough = 10
 		if i == enough {
@@ -191,7 +190,7 @@ func evidenceOf(lang string, a *store.Attempt) string {
 			break
 		}
 		if r.Outcome != mail.OutcomeSent && !r.Reply.IsZero() && r.Reply != d.Reply {
-			said = append(said, r.Address+": "+replyText(r.Reply))
+			said = append(said, r.Address+": "+r.Reply.String())
 		}
 	}
 	if d.Evidence != "" && !strings.Contains(said[0], d.Evidence) {
@@ -201,18 +200,4 @@ func evidenceOf(lang string, a *store.Attempt) string {
 		said = said[1:]
 	}
 	return strings.Join(said, "; ")
-}
-
-// replyText is a reply as it stands on the wire: "550 5.1.1 no such user".
-func replyText(r mail.Reply) string {
-	var parts []string
-	if r.Code != 0 {
-		parts = append(parts, strconv.Itoa(r.Code))
-	}
-	for _, p := range []string{r.Enhanced, r.Text} {
-		if p != "" {
-			parts = append(parts, p)
-		}
-	}
-	return strings.Join(parts, " ")
 }

@@ -74,6 +74,11 @@ const (
 	CodeNotCommitted = "not_committed"
 )
 
+// NotCommitted is the verdict when nothing was handed over because we are to stop, or could not note that we begin.
+func NotCommitted(step string) mail.Verdict {
+	return mail.Verdict{Outcome: mail.OutcomeTemporary, Scope: mail.ScopeMessage, Code: CodeNotCommitted, Step: step}
+}
+
 // Info is the plain facts of a driver.
 type Info struct {
 	Name          string

@@ -157,7 +157,7 @@ func (t *Transport) token(ctx context.Context, p *mail.Profile, rejected string)
 		return token, nil
 	}
 	if ctx.Err() != nil {
-		return "", &transport.Error{Verdict: notCommitted(stepLogin), Err: err}
+		return "", &transport.Error{Verdict: transport.NotCommitted(stepLogin), Err: err}
 	}
 	var verdict *transport.Error
 	if errors.As(err, &verdict) {

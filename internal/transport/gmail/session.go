@@ -41,7 +41,7 @@ func (s *session) Send(ctx context.Context, m *mail.Rendered, commit func(contex
 		return verdictOf(err)
 	}
 	if ctx.Err() != nil || commit(ctx) != nil {
-		return notCommitted(stepConnect)
+		return transport.NotCommitted(stepConnect)
 	}
 	// A stop must not make uncertain what is on its way: from here on the driver's own timeouts count.
 	return s.handOver(context.WithoutCancel(ctx), whole, token)

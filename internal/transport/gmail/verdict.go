@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/winprest/facteur/internal/mail"
-	"github.com/winprest/facteur/internal/transport"
 	"github.com/winprest/facteur/internal/transport/onepost"
 )
 
@@ -112,7 +111,7 @@ func classify(x exchange) mail.Verdict {
 	v := mail.Verdict{Step: stepFinal, Reply: mail.Reply{Code: x.Status, Text: a.text}, RetryAfter: a.retryAfter}
 	switch {
 	case x.Status == 0:
-		return noAnswer(x)
+		return x.NoAnswer(codes)
 	case x.Status/100 == 4 && !(x.Whole && x.Status == statusCancelled):
 		v.Outcome, v.Scope, v.Code = refusal(x.Status, a)
 		if v.Code == CodeRateLimited && strings.Contains(a.text, "(Mail sending)") {
@@ -165,35 +164,8 @@ func (r *rule) fits(given []string) bool {
 	return false
 }
 
-// noAnswer is the verdict on a call that broke. Before there is a connection it would break for any mail of the profile;
-// later it may be this mail that the other side cannot bear.
-func noAnswer(x exchange) mail.Verdict {
-	v := mail.Verdict{Outcome: temporary, Scope: mail.ScopeMessage, Code: CodeConnectionLost, Step: stepBody}
-	switch {
-	case onepost.IsTimeout(x.Err):
-		v.Code, v.Reply.Text = CodeTimeout, mail.LineTimeout
-	case !x.Connected && onepost.IsTLS(x.Err):
-		v.Code, v.Reply.Text = CodeTLSFailed, mail.ReplyText(x.Err.Error())
-	case !x.Connected:
-		v.Code, v.Reply.Text = CodeConnectionFailed, "no connection"
-	default:
-		v.Reply.Text = mail.LineBroke
-	}
-	switch {
-	case x.Whole:
-		v.Outcome, v.Code, v.Step = mail.OutcomeUncertain, CodeOutcomeUnknown, stepFinal
-		v.Evidence = "after the whole mail: " + v.Reply.Text
-	case x.Unreadable != nil:
-		v.Code, v.Reply.Text = CodeContentUnavailable, "an attachment could not be read"
-	case !x.Connected:
-		v.Scope, v.Step = mail.ScopeProfile, stepConnect
-	case x.Reused && v.Code == CodeConnectionLost:
-		v.Code = transport.CodeStale
-	}
-	return v
-}
-
-// notCommitted is the verdict when nothing was handed over because we are to stop, or could not note that we begin.
-func notCommitted(step string) mail.Verdict {
-	return mail.Verdict{Outcome: temporary, Scope: mail.ScopeMessage, Code: transport.CodeNotCommitted, Step: step}
+// codes name how a call can break.
+var codes = onepost.Codes{
+	TimedOut: CodeTimeout, TLSFailed: CodeTLSFailed, ConnectionFailed: CodeConnectionFailed, ConnectionLost: CodeConnectionLost,
+	OutcomeUnknown: CodeOutcomeUnknown, ContentUnavailable: CodeContentUnavailable,
 }

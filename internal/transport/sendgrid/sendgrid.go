@@ -182,7 +182,7 @@ func (t *Transport) Open(ctx context.Context, p *mail.Profile) (transport.Sessio
 // client is of a profile's account. Errors are *transport.Error, declared as error so that nil stays nil.
 func (t *Transport) client(ctx context.Context, p *mail.Profile) (*Client, error) {
 	if ctx.Err() != nil {
-		return nil, &transport.Error{Verdict: notCommitted(stepLogin), Err: ctx.Err()}
+		return nil, &transport.Error{Verdict: transport.NotCommitted(stepLogin), Err: ctx.Err()}
 	}
 	a, err := t.account(ctx, p)
 	if err != nil {

@@ -42,7 +42,7 @@ func (s *session) Send(ctx context.Context, m *mail.Rendered, commit func(contex
 		var err error
 		if undo, err = s.newRecall(ctx); err != nil {
 			if ctx.Err() != nil {
-				return notCommitted(stepConnect)
+				return transport.NotCommitted(stepConnect)
 			}
 			return verdictOf(err)
 		}
@@ -59,7 +59,7 @@ func (s *session) Send(ctx context.Context, m *mail.Rendered, commit func(contex
 		}}
 	}
 	if ctx.Err() != nil || commit(ctx) != nil {
-		return notCommitted(stepConnect)
+		return transport.NotCommitted(stepConnect)
 	}
 	// A stop must not make uncertain what is on its way: from here on the driver's own timeouts count.
 	ctx = context.WithoutCancel(ctx)
@@ -88,7 +88,7 @@ func (s *session) foreign(ctx context.Context, m *mail.Rendered) mail.Verdict {
 		v := verdictOf(err)
 		switch {
 		case ctx.Err() != nil:
-			return notCommitted(stepMail)
+			return transport.NotCommitted(stepMail)
 		case v.Code == CodeSenderUnverified: // of this mail, and not of the profile's next ones
 			v.Scope, v.Code, v.Step = mail.ScopeMessage, CodeFromUnverified, stepMail
 			v.Reply.Text = mail.ReplyText(mail.Shown(then.From.Address) + " is not verified for this firm")

@@ -49,7 +49,7 @@ func (t *Transport) open(ctx context.Context, p *mail.Profile) (*session, *trans
 	raw, err := t.dialer.DialContext(dialing, "tcp", net.JoinHostPort(asciiHost(settings.Host), strconv.Itoa(settings.Port)))
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, fail(notCommitted(stepConnect), err)
+			return nil, fail(transport.NotCommitted(stepConnect), err)
 		}
 		return nil, fail(dialFailure(err), err)
 	}
@@ -61,7 +61,7 @@ func (t *Transport) open(ctx context.Context, p *mail.Profile) (*session, *trans
 	stop := s.c.watch(ctx)
 	oe := s.begin()
 	if good := stop(); !good {
-		oe = fail(notCommitted(stepConnect), context.Cause(ctx))
+		oe = fail(transport.NotCommitted(stepConnect), context.Cause(ctx))
 	}
 	if oe != nil {
 		s.c.cut()

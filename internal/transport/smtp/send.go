@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/winprest/facteur/internal/mail"
+	"github.com/winprest/facteur/internal/transport"
 )
 
 // session is a connection that is ready for mail.
@@ -67,7 +68,7 @@ func (s *session) Send(ctx context.Context, m *mail.Rendered, commit func(contex
 	v, ok := s.offer(ctx, m)
 	if !stop() { // from here on only commit looks at ctx
 		s.cut()
-		return notCommitted(v.Step)
+		return transport.NotCommitted(v.Step)
 	}
 	if !ok {
 		s.used = true
@@ -76,7 +77,7 @@ func (s *session) Send(ctx context.Context, m *mail.Rendered, commit func(contex
 	s.used = true
 	if err := commit(ctx); err != nil {
 		s.cut()
-		return notCommitted(stepBody)
+		return transport.NotCommitted(stepBody)
 	}
 	final := s.finish()
 	final.Recipients = v.Recipients
@@ -180,7 +181,7 @@ func (s *session) offer(ctx context.Context, m *mail.Rendered) (v mail.Verdict, 
 // bodyFailure is the verdict on a body that broke off. A server that refuses it half-way may have said why.
 func (s *session) bodyFailure(ctx context.Context, err error) mail.Verdict {
 	if ctx.Err() != nil {
-		return notCommitted(stepBody)
+		return transport.NotCommitted(stepBody)
 	}
 	if !s.c.broken() {
 		return mail.Verdict{

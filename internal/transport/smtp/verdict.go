@@ -282,11 +282,6 @@ func tlsFailure(err error) mail.Verdict {
 	return v
 }
 
-// notCommitted is the verdict when nothing was handed over because we are to stop, or could not note that we begin.
-func notCommitted(step string) mail.Verdict {
-	return mail.Verdict{Outcome: temporary, Scope: mail.ScopeMessage, Code: transport.CodeNotCommitted, Step: step}
-}
-
 // stale is the verdict on a kept connection that turned out dead.
 func stale(step string) mail.Verdict {
 	return mail.Verdict{Outcome: temporary, Scope: mail.ScopeMessage, Code: transport.CodeStale, Step: step}
