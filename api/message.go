@@ -88,7 +88,7 @@ type Mail struct {
 	InReplyTo string `json:"in_reply_to,omitempty" example:"msg_01kbvf8q3d9x5t2m7n4c6w1e0z" validate:"max=100"`
 	// ExternalID is your own number of this mail; messages can be listed by it.
 	ExternalID string `json:"external_id,omitempty" example:"mail-42" validate:"max=200"`
-	// Tags of your own.
+	// Tags of your own. With SendGrid the first ten in plain ASCII are the mail's categories, for its statistics: do not put anybody's name there.
 	Tags []string `json:"tags,omitempty" example:"november" validate:"max=20,itemmax=100"`
 	// Metadata of your own; it comes back in every answer and is never sent.
 	Metadata map[string]string `json:"metadata,omitempty" validate:"max=50,itemmax=1000" text:"block"`

@@ -123,6 +123,9 @@ func (c *Composer) Compose(d *Draft, date time.Time) (*Content, []Recipient, Pro
 		From: c.profile.From, ReplyTo: d.ReplyTo, InReplyTo: d.InReplyTo, References: d.References,
 		Headers: d.Headers, Automatic: d.Automatic, OverrideSuppression: d.OverrideSuppression, Attachments: d.Attachments,
 	}
+	if c.profile.Transport == "sendgrid" {
+		content.Categories = d.Tags
+	}
 	if len(d.ReplyTo) == 0 {
 		content.ReplyTo = c.profile.ReplyTo
 	}

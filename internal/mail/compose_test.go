@@ -145,6 +145,17 @@ func TestReplyTo(t *testing.T) {
 	}
 }
 
+// Tags go to nobody but the one provider that has a use for them.
+func TestCategories(t *testing.T) {
+	for transport, want := range map[string]int{"smtp": 0, "gmail": 0, "sendgrid": 2} {
+		p, d := testProfile(), testDraft()
+		p.Transport, d.Tags = transport, []string{"november", "vat"}
+		if content, _ := mustCompose(t, NewComposer(p, testTemplate()), d); len(content.Categories) != want {
+			t.Errorf("%s: %q", transport, content.Categories)
+		}
+	}
+}
+
 func TestSignatureLanguage(t *testing.T) {
 	signed := func(tags ...string) *Profile {
 		p := testProfile()

@@ -25,6 +25,7 @@ type Draft struct {
 	Headers     []Header
 	InReplyTo   string   // Message-ID header value with angle brackets, or ""
 	References  []string // likewise, oldest first, InReplyTo last
+	Tags        []string // the caller's own
 	// OverrideSuppression sends it to addresses that are suppressed, too.
 	OverrideSuppression bool
 	// Automatic marks a mail that no person released one by one: it gets "Auto-Submitted: auto-generated" (RFC 3834).
@@ -90,6 +91,8 @@ type Content struct {
 	Headers         []Header  `json:"headers,omitempty"`
 	Automatic       bool      `json:"automatic,omitempty"`
 	Language        string    `json:"language"`
+	// Categories are the tags, for SendGrid's own statistics. They are no part of the mail.
+	Categories []string `json:"categories,omitempty"`
 	// OverrideSuppression is as in Draft.
 	OverrideSuppression bool `json:"override_suppression,omitempty"`
 

@@ -188,7 +188,7 @@ func (w *sending) draft(m *api.Mail) *mail.Draft {
 	d := &mail.Draft{
 		Language: m.Language, Subject: m.Subject, Text: m.Text, HTML: m.HTML,
 		To: addressesFrom(m.To), CC: addressesFrom(m.CC), BCC: addressesFrom(m.BCC), ReplyTo: addressesFrom(m.ReplyTo),
-		Tokens: m.Tokens, Reminder: reminderFrom(m.Reminder), OverrideSuppression: m.OverrideSuppression,
+		Tokens: m.Tokens, Reminder: reminderFrom(m.Reminder), OverrideSuppression: m.OverrideSuppression, Tags: m.Tags,
 	}
 	if d.Language == "" {
 		d.Language = w.req.language

@@ -83,8 +83,25 @@ func compose(m *mail.Rendered, p *mail.Profile) *api.SGMailV3 {
 		}
 		q.AddAttachment(file)
 	}
+	q.AddCategories(categories(c.Categories)...)
 	q.SetTrackingSettings(tracking(p.SendGrid != nil && p.SendGrid.Tracking))
 	return q
+}
+
+// maxCategories is how many SendGrid takes (https://www.twilio.com/docs/sendgrid/api-reference/mail-send/mail-send).
+const maxCategories = 10
+
+// categories are the first of the tags that SendGrid's statistics can show, each once.
+func categories(tags []string) []string {
+	var out []string
+	for _, t := range tags {
+		t = line(t)
+		plain := t != "" && !strings.ContainsFunc(t, func(r rune) bool { return r > unicode.MaxASCII })
+		if plain && len(out) < maxCategories && !slices.Contains(out, t) {
+			out = append(out, t)
+		}
+	}
+	return out
 }
 
 // personalization is whom the mail is for, and what SendGrid's events are to say of it: our ids, and nothing of anybody.

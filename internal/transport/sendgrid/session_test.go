@@ -58,8 +58,9 @@ func full(f files) *mail.Content {
 		From: profile().From, ReplyTo: []mail.Address{{Name: "Compta", Address: "compta@etudes.example"}, {Address: "chef@etudes.example"}},
 		To: []mail.Address{{Name: `Zoë "Z" <x>`, Address: "a@zoe.example"}, {Address: "A@ZOE.example"}}, CC: []mail.Address{{Address: "b@zoë.example"}, {Address: "a@zoe.example"}},
 		InReplyTo: "<01a@etudes.example>", References: []string{"<01b@etudes.example>", "<01a@etudes.example>"}, Automatic: true,
-		Headers: []mail.Header{{Name: "X-Dossier", Value: "Numéro 7"}, {Name: "X-Plain", Value: "7"}},
-		Subject: "Facture 2026/0042 – novembre", Text: "Bonjour,\n\nVoici.\n", HTML: `<p>Bonjour <img src="cid:logo@etudes.example"></p>`,
+		Headers:    []mail.Header{{Name: "X-Dossier", Value: "Numéro 7"}, {Name: "X-Plain", Value: "7"}},
+		Categories: []string{"november", "vat", "november", "", "été", "3", "4", "5", "6", "7", "8", "9", "10", "11"},
+		Subject:    "Facture 2026/0042 – novembre", Text: "Bonjour,\n\nVoici.\n", HTML: `<p>Bonjour <img src="cid:logo@etudes.example"></p>`,
 	}
 	f.attach(c, mail.Attachment{Filename: "Facture été.pdf", MediaType: "application/pdf", Kind: "invoice_pdf"}, bytes.Repeat([]byte("%PDF-1.7 "), 20_000))
 	f.attach(c, mail.Attachment{Filename: "logo.png", MediaType: "image/png", Kind: "other", ContentID: "logo@etudes.example"}, []byte("\x89PNG"))
@@ -92,7 +93,7 @@ func TestTheMailArrivesAsComposed(t *testing.T) {
 		"args": {fmt.Sprint(m.CustomArgs), "map[facteur_message:msg_01kaw7zq4x facteur_tenant:ten_1]"},
 		"headers": {fmt.Sprint(m.Headers), "map[Auto-Submitted:auto-generated In-Reply-To:<01a@etudes.example> Message-ID:<01kaw7zq4x@etudes.example> " +
 			"References:<01b@etudes.example> <01a@etudes.example> X-Dossier:=?utf-8?q?Num=C3=A9ro_7?= X-Plain:7]"},
-		"tracking": {fmt.Sprint(m.ClickTracking, m.OpenTracking, m.Categories), "false false []"},
+		"tracking": {fmt.Sprint(m.ClickTracking, m.OpenTracking, m.Categories), "false false [november vat 3 4 5 6 7 8 9 10]"},
 	} {
 		if pair[0] != pair[1] {
 			t.Errorf("%s: %s, want %s", what, pair[0], pair[1])
