@@ -75,8 +75,12 @@ func (s *session) fetch(uids []imap.UID, part *imap.FetchItemBodySection, limit 
 				uid = item.UID
 			case imapclient.FetchItemDataBodySection:
 				if item.Literal != nil {
-					body, _ = io.ReadAll(io.LimitReader(item.Literal, limit)) //nolint:errcheck // Close has the error
-					io.Copy(io.Discard, item.Literal)                         //nolint:errcheck // as before
+					var err error
+					if body, err = readLiteral(item.Literal, limit); err != nil {
+						// The line is gone. The library would have two goroutines read from it when it is asked for more of this command.
+						s.client.Close() //nolint:errcheck // it is over
+						return nil, err
+					}
 				}
 			}
 		}
@@ -88,6 +92,22 @@ func (s *session) fetch(uids []imap.UID, part *imap.FetchItemBodySection, limit 
 		return nil, err
 	}
 	return found, nil
+}
+
+// readLiteral reads all of a literal and gives at most limit bytes of it. The library ends one that is cut short like a whole one.
+func readLiteral(l imap.LiteralReader, limit int64) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(l, min(limit, l.Size())))
+	if err == nil && int64(len(body)) < min(limit, l.Size()) {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return nil, err
+	}
+	rest, err := io.Copy(io.Discard, l)
+	if err == nil && int64(len(body))+rest < l.Size() {
+		err = io.ErrUnexpectedEOF
+	}
+	return body, err
 }
 
 // mark marks a report that was taken in as read, and moves it where the settings say so. It is never deleted: a server that cannot move
