@@ -236,9 +236,9 @@ func outcomeEventsInPostgres(b *pgx.Batch, events []outcomeEvent) {
 	b.Queue(outcomeEventsPostgres, cols[0], cols[1], cols[2], cols[3], cols[4], cols[5], cols[6], at)
 }
 
-func outcomeEventsInSQLite(ctx context.Context, tx *Tx, events []outcomeEvent) error {
+func (s *Store) outcomeEventsInSQLite(ctx context.Context, tx *Tx, events []outcomeEvent) error {
 	for _, e := range events {
-		if _, err := tx.SQL.ExecContext(ctx, outcomeEventSQLite, e.TenantID, e.MessageID, e.Token, string(e.Status), e.row.ID, e.row.Type, e.row.Data, e.row.At); err != nil {
+		if err := s.exec(ctx, tx, outcomeEventSQLite, e.TenantID, e.MessageID, e.Token, string(e.Status), e.row.ID, e.row.Type, e.row.Data, e.row.At); err != nil {
 			return err
 		}
 	}

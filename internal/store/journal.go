@@ -171,7 +171,7 @@ func collect(into map[Mark]bool) func(pgx.Rows) error {
 }
 
 func (s *Store) journalSQLite(ctx context.Context, tx *Tx, marks []Mark, outcomes []outcome, events []outcomeEvent, ended []string, j *Journaled) error {
-	if err := outcomeEventsInSQLite(ctx, tx, events); err != nil {
+	if err := s.outcomeEventsInSQLite(ctx, tx, events); err != nil {
 		return err
 	}
 	for i := range outcomes {

@@ -21,7 +21,7 @@ type prepared struct {
 // transaction: inside one, its connection is the only one there is.
 var deliverySQLite = []string{
 	insertJobSQLite, insertMessageSQLite, insertContentSQLite, insertKeySQLite, insertDraftSQLite,
-	markSQLite, settleSQLite, keepAttemptSQLite, pickSQLite, claimOneSQLite, insertClaimSQLite, endClaimSQLite,
+	markSQLite, settleSQLite, keepAttemptSQLite, outcomeEventSQLite, pickSQLite, claimOneSQLite, insertClaimSQLite, endClaimSQLite,
 	saveRecordSQLite, insertBlob, insertChunk, insertAttachment,
 }
 
