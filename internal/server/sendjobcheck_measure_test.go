@@ -1,9 +1,10 @@
+//go:build measure
+
 package server
 
 import (
 	"crypto/sha256"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"net/http"
 	"runtime"
@@ -14,14 +15,9 @@ import (
 	"github.com/winprest/facteur/internal/demo"
 )
 
-var measure = flag.Bool("measure", false, "measure the check of a batch of 10,000")
-
-// With -measure: how long the check of 10,000 invoices takes, with a PDF of 100 KB each. Beside it, as the machine's measure, what
+// With the tag measure, because it takes a minute: how long the check of 10,000 invoices takes, with a PDF of 100 KB each. Beside it, as the machine's measure, what
 // it takes to hash as many bytes as the files have.
 func TestMeasureTheCheckOf10000(t *testing.T) {
-	if !*measure {
-		t.Skip("it takes a minute: run with -measure")
-	}
 	onBoth(t, func(h *house) {
 		w := newCheckWorld(h)
 		pad := strings.Repeat("% padding of a page\n", 5000)
