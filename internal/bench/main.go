@@ -102,7 +102,8 @@ func run(db, only, bin string) error {
 	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
 	if bin == "" {
 		bin = filepath.Join(dir, "facteur")
-		build := exec.Command("go", "build", "-o", bin, "github.com/winprest/facteur/cmd/facteur") //nolint:gosec // constant
+		// As it is deployed.
+		build := exec.Command("go", "build", "-tags", "nomsgpack", "-o", bin, "github.com/winprest/facteur/cmd/facteur") //nolint:gosec // constant
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			return fmt.Errorf("go build: %w\n%s", err, out)

@@ -288,13 +288,13 @@ func (c *Composer) fill(ps *Problems, d *Draft, v *version, b *body, content *Co
 			}
 		}
 	}
-	content.Subject = vals.build(b.subject, "", nil)
+	content.Subject, _ = vals.build(b.subject, "", nil)
 	if len(content.Subject) > 2*maxSubject {
 		ps.Add("/subject", CodeFieldTooLong, "max", strconv.Itoa(2*maxSubject))
 	}
-	content.Text = vals.build(b.text, v.signature.text, nil)
+	content.Text, content.TextValues = vals.build(b.text, v.signature.text, nil)
 	if b.html != nil {
-		content.HTML = vals.build(b.html, v.signature.html, b.tail)
+		content.HTML, content.HTMLValues = vals.build(b.html, v.signature.html, b.tail)
 	}
 	if vals.tooLarge {
 		at := "/text"

@@ -472,3 +472,35 @@ func compose(t *testing.T, c *Composer, d *Draft) {
 		t.Fatalf("%+v", content)
 	}
 }
+
+// What is between a mail's values is the same in every mail of the template, whatever the values are.
+func TestValuesOfTexts(t *testing.T) {
+	without := func(text string, values []Span) string {
+		var b strings.Builder
+		at := 0
+		for _, v := range values {
+			b.WriteString(text[at:v.From] + "|")
+			at = v.To
+		}
+		return b.String() + text[at:]
+	}
+	c := NewComposer(testProfile(), testTemplate())
+	for _, language := range []string{"fr", "nl", "en", "de"} {
+		var texts, htmls []string
+		for i := range 2 {
+			d := SampleDraft(testTemplate(), language)
+			d.Client.Name = strings.Repeat("Zoë & <Fils> ", i+1)
+			d.Document.Number += strings.Repeat("0", i)
+			d.Reminder = d.Reminder[i:]
+			d.Tokens = map[string]string{"MONTANT": strings.Repeat("1\r\n", i) + "€"}
+			content, _ := mustCompose(t, c, d)
+			texts, htmls = append(texts, without(content.Text, content.TextValues)), append(htmls, without(content.HTML, content.HTMLValues))
+			if strings.Contains(texts[i]+htmls[i], "Zo") || len(content.TextValues) < 3 {
+				t.Errorf("%s: not all values are told: %q %q", language, texts[i], htmls[i])
+			}
+		}
+		if texts[0] != texts[1] || htmls[0] != htmls[1] {
+			t.Errorf("%s: %q, %q", language, texts, htmls)
+		}
+	}
+}

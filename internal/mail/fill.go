@@ -23,6 +23,7 @@ type values struct {
 	multiline []string // names of own tokens whose value cannot stand in the subject
 	programs  []string // names whose value would make a link of the HTML run a program
 	tooLarge  bool
+	spans     []Span // of the text that is being built: where values stand
 }
 
 // fill writes the parts with their words replaced. What cannot be filled is noted in v.
@@ -36,32 +37,38 @@ func (v *values) fill(b *strings.Builder, parts []part) {
 		if p.word == "" {
 			continue
 		}
+		from := b.Len()
 		if p.builtin == tokenReminder && p.place == placeText {
 			v.fillTable(b, parts[i+1].literal)
-			continue
+		} else {
+			v.fillWord(b, p)
 		}
-		value, ok := v.value(p)
-		if !ok {
-			b.WriteString(p.word) // an ordinary word in capitals; or noted, and the mail is not made
-			continue
+		v.spans = append(v.spans, Span{from, b.Len()})
+	}
+}
+
+func (v *values) fillWord(b *strings.Builder, p *part) {
+	value, ok := v.value(p)
+	if !ok {
+		b.WriteString(p.word) // an ordinary word in capitals; or noted, and the mail is not made
+		return
+	}
+	switch p.place {
+	case placeText:
+		b.WriteString(newlines(value))
+	case placeSubject:
+		v.fillSubject(b, p.name, value)
+	case placeHTML:
+		if _, own := v.own(p.name); p.builtin == tokenReminder && !own {
+			b.WriteString(value)
+		} else {
+			writeHTML(b, value, "<br>\n")
 		}
-		switch p.place {
-		case placeText:
-			b.WriteString(newlines(value))
-		case placeSubject:
-			v.fillSubject(b, p.name, value)
-		case placeHTML:
-			if _, own := v.own(p.name); p.builtin == tokenReminder && !own {
-				b.WriteString(value)
-			} else {
-				writeHTML(b, value, "<br>\n")
-			}
-		case placeAttribute:
-			if strings.IndexByte(value, ':') >= 0 && scriptScheme(value) != "" {
-				note(&v.programs, p.name)
-			}
-			writeHTML(b, value, " ")
+	case placeAttribute:
+		if strings.IndexByte(value, ':') >= 0 && scriptScheme(value) != "" {
+			note(&v.programs, p.name)
 		}
+		writeHTML(b, value, " ")
 	}
 }
 
@@ -180,13 +187,17 @@ func literalSize(parts []part) int {
 	return n
 }
 
-// build fills head, adds a signature, and fills tail.
-func (v *values) build(head []part, signature string, tail []part) string {
+// build fills head, adds a signature, and fills tail. It says where values stand.
+func (v *values) build(head []part, signature string, tail []part) (string, []Span) {
 	const perValue = 24 // a guess that saves growing
 	var b strings.Builder
+	v.spans = nil
+	if n := len(head) + len(tail); n > 1 {
+		v.spans = make([]Span, 0, n)
+	}
 	b.Grow(literalSize(head) + len(signature) + literalSize(tail) + perValue*len(head))
 	v.fill(&b, head)
 	b.WriteString(signature)
 	v.fill(&b, tail)
-	return b.String()
+	return b.String(), v.spans
 }

@@ -105,7 +105,15 @@ type Content struct {
 	Subject string `json:"-"`
 	Text    string `json:"-"` // never empty: made from HTML when none was given
 	HTML    string `json:"-"` // may be empty
+
+	// Where Text and HTML have the mail's own values, in order. The rest is often the same in every mail of a batch. Compose
+	// fills them; a content that was stored has none.
+	TextValues []Span `json:"-"`
+	HTMLValues []Span `json:"-"`
 }
+
+// Span is a piece of a text, in bytes: text[From:To].
+type Span struct{ From, To int }
 
 // InReplyToID is our id of the mail that this one answers; empty when it answers none.
 func (c *Content) InReplyToID() string { return idOf(c.InReplyTo) }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // mimeWriter writes everything of a mail but the contents of its files, whose places it keeps.
@@ -151,7 +152,9 @@ type textBody struct {
 
 // newTextBody chooses quoted-printable, which a person can read in the raw mail, unless base64 is shorter.
 func newTextBody(s string) textBody {
-	s = strings.ToValidUTF8(s, "\uFFFD")
+	if !utf8.ValidString(s) { // told much faster than it is mended
+		s = strings.ToValidUTF8(s, "\uFFFD")
+	}
 	escaped, breaks := measureQuoted(s)
 	if 6*escaped > len(s) { // 1 byte in 6 at 3 for 1 makes base64's 4 for 3
 		return textBody{s, true, int(base64Size(int64(len(s) + breaks)))}

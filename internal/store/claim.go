@@ -23,6 +23,8 @@ type Claimed struct {
 	// with was edited since, or paused by another lane.
 	ProfileVersion int64
 	PauseCount     int
+
+	sharedText string // id of what the content's texts are the values of; empty: they are whole
 }
 
 const (
@@ -50,13 +52,13 @@ const (
 	`
 	pickedPostgres = `
 )
-SELECT u.id, u.tenant_id, u.attempts, u.recipients, p.version, p.pause_count, c.subject, c.body_text, c.body_html, c.content
+SELECT u.id, u.tenant_id, u.attempts, u.recipients, p.version, p.pause_count, c.subject, c.body_text, c.body_html, coalesce(c.shared_text_id, ''), c.content
 FROM u CROSS JOIN p JOIN message_contents c ON c.tenant_id = u.tenant_id AND c.message_id = u.id ORDER BY u.priority, u.not_before, u.id`
 
 	pickSQLite = `SELECT m.id, m.tenant_id, m.attempts, m.recipients, p.version, p.pause_count FROM messages m JOIN sender_profiles p ON p.id = m.profile_id
 WHERE m.profile_id = $1 AND m.waiting IN ('queued', 'deferred') AND m.priority = $2 AND m.not_before <= ` + nowSQLite + `
 AND p.hold IS NULL AND p.deleted_at IS NULL AND p.paused_until <= ` + nowSQLite + ` ORDER BY m.not_before, m.id LIMIT $3`
-	contentsSQLite = `SELECT message_id, subject, body_text, body_html, content FROM message_contents
+	contentsSQLite = `SELECT message_id, subject, body_text, body_html, coalesce(shared_text_id, ''), content FROM message_contents
 WHERE tenant_id = $1 AND message_id IN (SELECT value FROM json_each($2))`
 	claimOneSQLite    = `UPDATE messages SET status = 'sending', phase = 'claimed', claim = $3 WHERE tenant_id = $1 AND id = $2`
 	insertClaimSQLite = `INSERT INTO claims (token, tenant_id, messages, lease_until, limited) VALUES ($1, $2, $3, ` + nowSQLite + ` + $4, $5)`
@@ -72,7 +74,14 @@ func (s *Store) Claim(ctx context.Context, profileID, token string, lease time.D
 	if err != nil {
 		return nil, fmt.Errorf("store: claim: %w", err)
 	}
-	return readClaimed(rows, token)
+	claimed, err := readClaimed(rows, token)
+	if err == nil {
+		err = s.fillTexts(ctx, claimed)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("store: claim: %w", err)
+	}
+	return claimed, nil
 }
 
 // ClaimWithin is Claim for a profile with limits: it takes no more than they allow now, and counts what it takes as open. The
@@ -98,6 +107,9 @@ func (s *Store) ClaimWithin(ctx context.Context, profileID, token string, lease 
 		claimed, err = readClaimed(rows, token)
 		return err
 	})
+	if err == nil {
+		err = s.fillTexts(ctx, claimed)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("store: claim: %w", err)
 	}
@@ -109,15 +121,12 @@ func readClaimed(rows pgx.Rows, token string) ([]Claimed, error) {
 	c := Claimed{Token: token}
 	var recipients, content []byte
 	var subject, text, html string
-	_, err := pgx.ForEachRow(rows, []any{&c.ID, &c.TenantID, &c.Attempts, &recipients, &c.ProfileVersion, &c.PauseCount, &subject, &text, &html, &content}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&c.ID, &c.TenantID, &c.Attempts, &recipients, &c.ProfileVersion, &c.PauseCount, &subject, &text, &html, &c.sharedText, &content}, func() error {
 		claimed = append(claimed, c)
 		last := &claimed[len(claimed)-1]
 		return errors.Join(last.setRecipients(recipients), last.setContent(subject, text, html, content))
 	})
-	if err != nil {
-		return nil, fmt.Errorf("store: claim: %w", err)
-	}
-	return claimed, nil
+	return claimed, err
 }
 
 func (c *Claimed) setRecipients(doc []byte) error {
@@ -217,14 +226,18 @@ func (s *Store) readContents(ctx context.Context, claimed []Claimed, ids any) er
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var id, subject, text, html string
+		var id, subject, text, html, shared string
 		var content []byte
-		if err := rows.Scan(&id, &subject, &text, &html, &content); err != nil {
+		if err := rows.Scan(&id, &subject, &text, &html, &shared, &content); err != nil {
 			return err
 		}
+		byID[id].sharedText = shared
 		if err := byID[id].setContent(subject, text, html, content); err != nil {
 			return err
 		}
 	}
-	return rows.Err()
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	return s.fillTexts(ctx, claimed)
 }

@@ -14,8 +14,11 @@ import (
 func (s *Store) Erase(ctx context.Context, tx *Tx, tenantID, id string, e Erasure) (mail.Status, error) {
 	const (
 		lock  = `SELECT status FROM messages WHERE tenant_id = $1 AND id = $2`
-		read  = `SELECT content, detail FROM message_contents WHERE tenant_id = $1 AND message_id = $2`
-		write = `UPDATE message_contents SET body_text = '', body_html = '', content = $3, detail = $4 WHERE tenant_id = $1 AND message_id = $2`
+		read  = `SELECT content, detail, coalesce(shared_text_id, '') FROM message_contents WHERE tenant_id = $1 AND message_id = $2`
+		write = `UPDATE message_contents SET body_text = '', body_html = '', shared_text_id = NULL, content = $3, detail = $4 WHERE tenant_id = $1 AND message_id = $2`
+		// The job is locked: nobody else erases one of its messages meanwhile, and none is added to a shared text later.
+		unshare = `DELETE FROM shared_texts WHERE tenant_id = $1 AND id = $2 AND NOT EXISTS (SELECT 1 FROM messages m
+			JOIN message_contents c ON c.tenant_id = m.tenant_id AND c.message_id = m.id WHERE m.tenant_id = $1 AND m.job_id = $3 AND c.shared_text_id = $2)`
 	)
 	var jobID string
 	if err := tx.row(ctx, jobOfMessage, jobOfMessage, []any{tenantID, id}, &jobID); err != nil {
@@ -32,8 +35,8 @@ func (s *Store) Erase(ctx context.Context, tx *Tx, tenantID, id string, e Erasur
 	if !status.Final() {
 		return status, nil
 	}
-	var contentDoc, detailDoc string
-	if err := tx.row(ctx, read, read, []any{tenantID, id}, &contentDoc, &detailDoc); err != nil {
+	var contentDoc, detailDoc, shared string
+	if err := tx.row(ctx, read, read, []any{tenantID, id}, &contentDoc, &detailDoc, &shared); err != nil {
 		return "", failed("erase", err)
 	}
 	var content mail.Content
@@ -57,6 +60,9 @@ func (s *Store) Erase(ctx context.Context, tx *Tx, tenantID, id string, e Erasur
 		return "", err
 	}
 	_, err = tx.one(ctx, write, write, tenantID, id, string(erasedContent), string(erasedDetail))
+	if err == nil && shared != "" {
+		_, err = tx.affect(ctx, unshare, unshare, tenantID, shared, jobID)
+	}
 	return status, failed("erase", err)
 }
 

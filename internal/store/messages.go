@@ -139,9 +139,14 @@ func created(q *gorm.DB, column string, after, before time.Time) *gorm.DB {
 
 // MessageContent gives what a message's bytes are made from.
 func (s *Store) MessageContent(ctx context.Context, tenantID, id string) (*mail.Content, error) {
-	var row struct{ Subject, BodyText, BodyHTML, Content string }
-	done := s.ro.WithContext(ctx).Table("message_contents").Select("subject, body_text, body_html, content").
-		Where("tenant_id = ? AND message_id = ?", tenantID, id).Limit(1).Scan(&row)
+	var row struct {
+		Subject, BodyText, BodyHTML, Content string
+		SharedText, SharedHTML               *string // nil: the other two are whole
+	}
+	done := s.ro.WithContext(ctx).Table("message_contents c").
+		Select("c.subject, c.body_text, c.body_html, c.content, t.body_text AS shared_text, t.body_html AS shared_html").
+		Joins("LEFT JOIN shared_texts t ON t.tenant_id = c.tenant_id AND t.id = c.shared_text_id").
+		Where("c.tenant_id = ? AND c.message_id = ?", tenantID, id).Limit(1).Scan(&row)
 	if done.Error != nil {
 		return nil, failed("message content", done.Error)
 	}
@@ -153,6 +158,12 @@ func (s *Store) MessageContent(ctx context.Context, tenantID, id string) (*mail.
 		return nil, fmt.Errorf("store: content of %s: %w", id, err)
 	}
 	c.Subject, c.Text, c.HTML = row.Subject, row.BodyText, row.BodyHTML
+	if row.SharedText != nil && row.SharedHTML != nil {
+		t := sharedText{text: *row.SharedText, html: *row.SharedHTML}
+		if err := t.fill(&c); err != nil {
+			return nil, fmt.Errorf("store: content of %s: %w", id, err)
+		}
+	}
 	return &c, nil
 }
 

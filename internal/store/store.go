@@ -62,6 +62,7 @@ type Store struct {
 	suppressing suppressing
 	uploads     uploadQueue
 	audience    audienceCache
+	shared      sharedTexts
 }
 
 // Tx is one write transaction of the delivery path. Exactly one field is set; both are exported because River inserts its

@@ -47,8 +47,9 @@ type Submission struct {
 	Priority            mail.Priority
 	Record              *IdempotencyRecord
 
-	job  jobRow
-	rows []messageRow
+	job    jobRow
+	rows   []messageRow
+	shared []*sharedText // of several rows
 }
 
 type jobRow struct {
@@ -65,6 +66,7 @@ type messageRow struct {
 	notBefore, expiresAt        int64
 	recipients, content, detail string
 	subject, bodyText, bodyHTML string
+	sharedText                  *string // the id; the two above are then values
 	externalID                  *string
 	createdAt                   int64
 	document                    Document
@@ -96,6 +98,7 @@ func NewSubmission(job NewJob, messages []NewMessage, record *IdempotencyRecord)
 		at := micros(job.SendAt)
 		s.job.sendAt = &at
 	}
+	shared := shareTexts(messages)
 	for i := range messages {
 		m := &messages[i]
 		row := &s.rows[i]
@@ -112,6 +115,14 @@ func NewSubmission(job NewJob, messages []NewMessage, record *IdempotencyRecord)
 			recipients: string(recipients), content: string(content), detail: string(detail),
 			subject: m.Content.Subject, bodyText: m.Content.Text, bodyHTML: m.Content.HTML,
 			createdAt: created, document: m.Document, override: m.Content.OverrideSuppression,
+		}
+		if t := shared[i]; t != nil {
+			if t.id == "" {
+				t.id = NewID("txt")
+				s.shared = append(s.shared, t)
+			}
+			row.sharedText = &t.id
+			row.bodyText, row.bodyHTML = valuesOf(row.bodyText, m.Content.TextValues), valuesOf(row.bodyHTML, m.Content.HTMLValues)
 		}
 		if m.Paused {
 			row.status = string(mail.StatusPaused)
@@ -145,8 +156,10 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[], 
 SELECT id, tenant, job, profile, 'queued', priority, coalesce(nullif(not_before, 0), ` + nowPostgres + `), expires, recipients, created, created
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::bigint[], $7::bigint[], $8::text[], $9::bigint[])
 AS u (id, tenant, job, profile, priority, not_before, expires, recipients, created)`
-	insertContentsPostgres = `INSERT INTO message_contents (message_id, tenant_id, subject, body_text, body_html, content, detail, external_id)
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])`
+	insertContentsPostgres = `INSERT INTO message_contents (message_id, tenant_id, subject, body_text, body_html, content, detail, external_id, shared_text_id)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[])`
+	insertSharedTextsPostgres = `INSERT INTO shared_texts (tenant_id, id, job_id, body_text, body_html)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])`
 )
 
 // manyRows is from how many messages on they go by COPY: it streams them, where a statement's parameters are built in memory
@@ -166,7 +179,11 @@ func insertSubmissionsPostgres(ctx context.Context, tx pgx.Tx, subs []*Submissio
 	var total []int32
 	var created []int64
 	many := false
+	shared := newColumns(5, 0)
 	for _, s := range subs {
+		for _, t := range s.shared {
+			shared.add(s.TenantID, t.id, s.job.id, t.text, t.html)
+		}
 		if !s.job.there {
 			jobs.add(s.job.id, s.TenantID, s.job.purpose, s.ProfileID, s.job.detail, s.job.createdBy)
 			sendAt, total, created = append(sendAt, s.job.sendAt), append(total, int32(len(s.rows))), append(created, s.job.createdAt) //nolint:gosec // at most 10,000
@@ -185,6 +202,9 @@ func insertSubmissionsPostgres(ctx context.Context, tx pgx.Tx, subs []*Submissio
 		if s.job.gated != nil {
 			b.Queue(saveJobSQL, s.job.gated...)
 		}
+	}
+	if len(shared[0]) > 0 {
+		b.Queue(insertSharedTextsPostgres, shared[0], shared[1], shared[2], shared[3], shared[4])
 	}
 	var now int64
 	if !many {
@@ -205,16 +225,16 @@ func insertSubmissionsPostgres(ctx context.Context, tx pgx.Tx, subs []*Submissio
 func queueMessages(b *pgx.Batch, rows []subRow) {
 	n := len(rows)
 	msgs, contents := newColumns(5, n), newColumns(7, n)
-	priority, externalIDs := make([]int16, n), make([]*string, n)
+	priority, externalIDs, sharedTexts := make([]int16, n), make([]*string, n), make([]*string, n)
 	notBefore, expires, created := make([]int64, n), make([]int64, n), make([]int64, n)
 	for i, r := range rows {
 		msgs.add(r.id, r.sub.TenantID, r.sub.job.id, r.sub.ProfileID, r.recipients)
 		priority[i], notBefore[i], expires[i], created[i] = r.priority, r.notBefore, r.expiresAt, r.createdAt
 		contents.add(r.id, r.sub.TenantID, r.subject, r.bodyText, r.bodyHTML, r.content, r.detail)
-		externalIDs[i] = r.externalID
+		externalIDs[i], sharedTexts[i] = r.externalID, r.sharedText
 	}
 	b.Queue(insertMessagesPostgres, msgs[0], msgs[1], msgs[2], msgs[3], priority, notBefore, expires, msgs[4], created)
-	b.Queue(insertContentsPostgres, contents[0], contents[1], contents[2], contents[3], contents[4], contents[5], contents[6], externalIDs)
+	b.Queue(insertContentsPostgres, contents[0], contents[1], contents[2], contents[3], contents[4], contents[5], contents[6], externalIDs, sharedTexts)
 }
 
 // copyMessages is queueMessages for many. now is the database's clock: what is to be sent at once is due then.
@@ -233,10 +253,10 @@ func copyMessages(ctx context.Context, tx pgx.Tx, rows []subRow, now int64) erro
 		return err
 	}
 	_, err = tx.CopyFrom(ctx, pgx.Identifier{"message_contents"},
-		[]string{"message_id", "tenant_id", "subject", "body_text", "body_html", "content", "detail", "external_id"},
+		[]string{"message_id", "tenant_id", "subject", "body_text", "body_html", "content", "detail", "external_id", "shared_text_id"},
 		pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
 			r := rows[i]
-			return []any{r.id, r.sub.TenantID, r.subject, r.bodyText, r.bodyHTML, r.content, r.detail, r.externalID}, nil
+			return []any{r.id, r.sub.TenantID, r.subject, r.bodyText, r.bodyHTML, r.content, r.detail, r.externalID, r.sharedText}, nil
 		}))
 	return err
 }
@@ -263,13 +283,19 @@ func (c columns) add(values ...string) {
 const (
 	insertJobSQLite     = `INSERT INTO send_jobs (id, tenant_id, purpose, sender_profile_id, total, detail, send_at, created_by, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	insertMessageSQLite = `INSERT INTO messages (id, tenant_id, job_id, profile_id, status, priority, not_before, expires_at, recipients, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, coalesce(nullif(?, 0), ` + nowSQLite + `), ?, ?, ?, ?)`
-	insertContentSQLite = `INSERT INTO message_contents (message_id, tenant_id, subject, body_text, body_html, content, detail, external_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`
+	insertContentSQLite = `INSERT INTO message_contents (message_id, tenant_id, subject, body_text, body_html, content, detail, external_id, shared_text_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	insertSharedTextSQL = `INSERT INTO shared_texts (tenant_id, id, job_id, body_text, body_html) VALUES (?, ?, ?, ?, ?)`
 )
 
 func (s *Store) insertSubmissionsSQLite(ctx context.Context, tx *Tx, subs []*Submission) error {
 	for _, sub := range subs {
 		if err := s.insertJobSQLite(ctx, tx, sub); err != nil {
 			return fmt.Errorf("store: insert job: %w", err)
+		}
+		for _, t := range sub.shared {
+			if _, err := tx.affect(ctx, "", insertSharedTextSQL, sub.TenantID, t.id, sub.job.id, t.text, t.html); err != nil {
+				return fmt.Errorf("store: insert shared text: %w", err)
+			}
 		}
 		_, err := s.insertMany(ctx, tx, insertMessageSQLite, len(sub.rows), func(i int) []any {
 			r := &sub.rows[i]
@@ -280,7 +306,7 @@ func (s *Store) insertSubmissionsSQLite(ctx context.Context, tx *Tx, subs []*Sub
 		}
 		_, err = s.insertMany(ctx, tx, insertContentSQLite, len(sub.rows), func(i int) []any {
 			r := &sub.rows[i]
-			return []any{r.id, sub.TenantID, r.subject, r.bodyText, r.bodyHTML, r.content, r.detail, r.externalID}
+			return []any{r.id, sub.TenantID, r.subject, r.bodyText, r.bodyHTML, r.content, r.detail, r.externalID, r.sharedText}
 		})
 		if err != nil {
 			return fmt.Errorf("store: insert contents: %w", err)

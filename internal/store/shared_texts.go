@@ -1,0 +1,215 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/winprest/facteur/internal/mail"
+)
+
+// The mails of a batch mostly say the same: their texts differ in a name, a number, a date. What they have in common is stored once
+// for a submission, as a sharedText, and a mail's own texts are then its values alone. Nobody else knows: a content is read whole.
+
+// hole stands in a shared text where each mail has a value of its own, and between the values of a mail. It is a noncharacter, so
+// that no text has it (Unicode 23.7).
+const hole = "\uFDD2"
+
+// leastShared is from how many bytes on a text is worth a row of its own.
+const leastShared = 256
+
+// sharedText is the text and the HTML of several mails, with a hole for each value.
+type sharedText struct {
+	id         string // empty: no message was written with it
+	text, html string
+	used       int // messages that it fits
+}
+
+// textShape tells most texts apart that do not fit the same sharedText.
+type textShape struct{ text, textValues, html, htmlValues int }
+
+func shapeOf(c *mail.Content) textShape {
+	shape := textShape{len(c.Text), len(c.TextValues), len(c.HTML), len(c.HTMLValues)}
+	for _, v := range c.TextValues {
+		shape.text -= v.To - v.From
+	}
+	for _, v := range c.HTMLValues {
+		shape.html -= v.To - v.From
+	}
+	return shape
+}
+
+// shareTexts finds what the messages have in common. It gives the shared text of each message; one that is used once is none.
+func shareTexts(messages []NewMessage) []*sharedText {
+	if len(messages) < 2 {
+		return make([]*sharedText, len(messages))
+	}
+	byShape := map[textShape]*sharedText{}
+	shared := make([]*sharedText, len(messages))
+	for i := range messages {
+		c := messages[i].Content
+		shape := shapeOf(c)
+		if shape.text+shape.html < leastShared || strings.Contains(c.Text, hole) || strings.Contains(c.HTML, hole) {
+			continue
+		}
+		t := byShape[shape]
+		if t == nil {
+			t = &sharedText{text: withHoles(c.Text, c.TextValues), html: withHoles(c.HTML, c.HTMLValues)}
+			byShape[shape] = t
+		}
+		if fits(t.text, c.Text, c.TextValues) && fits(t.html, c.HTML, c.HTMLValues) {
+			shared[i] = t
+			t.used++
+		}
+	}
+	for i, t := range shared {
+		if t != nil && t.used < 2 {
+			shared[i] = nil
+		}
+	}
+	return shared
+}
+
+// withHoles is the text with a hole in the place of each value.
+func withHoles(text string, values []mail.Span) string {
+	var b strings.Builder
+	at := 0
+	for _, v := range values {
+		b.WriteString(text[at:v.From])
+		b.WriteString(hole)
+		at = v.To
+	}
+	b.WriteString(text[at:])
+	return b.String()
+}
+
+// fits says whether shared is withHoles of the text.
+func fits(shared, text string, values []mail.Span) bool {
+	at := 0
+	for _, v := range values {
+		rest, ok := strings.CutPrefix(shared, text[at:v.From])
+		if !ok {
+			return false
+		}
+		if shared, ok = strings.CutPrefix(rest, hole); !ok {
+			return false
+		}
+		at = v.To
+	}
+	return shared == text[at:]
+}
+
+// valuesOf is what a text has that its withHoles has not.
+func valuesOf(text string, values []mail.Span) string {
+	var b strings.Builder
+	for i, v := range values {
+		if i > 0 {
+			b.WriteString(hole)
+		}
+		b.WriteString(text[v.From:v.To])
+	}
+	return b.String()
+}
+
+// fillHoles makes a text of withHoles and valuesOf it.
+func fillHoles(shared, values string) (string, error) {
+	holes := strings.Count(shared, hole)
+	if more := strings.Count(values, hole); more != max(holes-1, 0) || holes == 0 && values != "" {
+		return "", fmt.Errorf("a shared text with %d holes and %d values", holes, more+1)
+	}
+	var b strings.Builder
+	b.Grow(len(shared) + len(values))
+	for {
+		literal, rest, more := strings.Cut(shared, hole)
+		b.WriteString(literal)
+		if !more {
+			return b.String(), nil
+		}
+		var value string
+		value, values, _ = strings.Cut(values, hole)
+		b.WriteString(value)
+		shared = rest
+	}
+}
+
+// fill makes the texts of a content that holds its values.
+func (t *sharedText) fill(c *mail.Content) (err error) {
+	if c.Text, err = fillHoles(t.text, c.Text); err == nil {
+		c.HTML, err = fillHoles(t.html, c.HTML)
+	}
+	return err
+}
+
+// sharedTexts keeps the shared texts that lanes use. They never change.
+type sharedTexts struct {
+	mu   sync.Mutex
+	byID map[sharedKey]*sharedText
+	size int
+}
+
+type sharedKey struct{ tenant, id string }
+
+// maxSharedTexts is how many bytes of them are kept. A lane that finds its text gone reads it again, once for a claim.
+const maxSharedTexts = 2 << 20
+
+func (s *sharedTexts) get(k sharedKey) *sharedText {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.byID[k]
+}
+
+func (s *sharedTexts) put(k sharedKey, t *sharedText) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	size := len(t.text) + len(t.html)
+	if s.byID == nil || s.size+size > maxSharedTexts {
+		s.byID, s.size = map[sharedKey]*sharedText{}, 0
+	}
+	s.byID[k] = t
+	s.size += size
+}
+
+const sharedTextSQL = `SELECT body_text, body_html FROM shared_texts WHERE tenant_id = $1 AND id = $2`
+
+// sharedText gives a shared text, from memory if it is there.
+func (s *Store) sharedText(ctx context.Context, tenantID, id string) (*sharedText, error) {
+	k := sharedKey{tenantID, id}
+	if t := s.shared.get(k); t != nil {
+		return t, nil
+	}
+	t := &sharedText{id: id}
+	var err error
+	if s.pg != nil {
+		err = s.pg.QueryRow(ctx, sharedTextSQL, tenantID, id).Scan(&t.text, &t.html)
+	} else {
+		err = s.liteRead.QueryRowContext(ctx, sharedTextSQL, tenantID, id).Scan(&t.text, &t.html)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("shared text %s: %w", id, err)
+	}
+	s.shared.put(k, t)
+	return t, nil
+}
+
+// fillTexts makes the texts of the claimed contents whole.
+func (s *Store) fillTexts(ctx context.Context, claimed []Claimed) error {
+	var last *sharedText // the next mail's, nearly always
+	for i := range claimed {
+		c := &claimed[i]
+		if c.sharedText == "" {
+			continue
+		}
+		if last == nil || last.id != c.sharedText {
+			t, err := s.sharedText(ctx, c.TenantID, c.sharedText)
+			if err != nil {
+				return err
+			}
+			last = t
+		}
+		if err := last.fill(c.Content); err != nil {
+			return fmt.Errorf("content of %s: %w", c.ID, err)
+		}
+	}
+	return nil
+}

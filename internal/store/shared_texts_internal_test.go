@@ -1,0 +1,119 @@
+package store
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/winprest/facteur/internal/mail"
+)
+
+func TestShareTexts(t *testing.T) {
+	long := strings.Repeat("The amount is payable within thirty days. ", 10)
+	// A message of pieces: every second one is a value.
+	message := func(pieces ...string) NewMessage {
+		c := &mail.Content{}
+		for i, p := range pieces {
+			if i%2 == 1 {
+				c.TextValues = append(c.TextValues, mail.Span{From: len(c.Text), To: len(c.Text) + len(p)})
+			}
+			c.Text += p
+		}
+		return NewMessage{Content: c}
+	}
+	html := message(long, "a", "")
+	html.Content.HTML, html.Content.HTMLValues = "<p>a</p>", []mail.Span{{From: 3, To: 4}}
+	other := message(long, "b", "")
+	other.Content.HTML, other.Content.HTMLValues = "<i>b</i>", []mail.Span{{From: 3, To: 4}}
+	tests := []struct {
+		name     string
+		messages []NewMessage
+		groups   string // for each message the letter of its shared text; "-" for none
+	}{
+		{"none", nil, ""},
+		{"one", []NewMessage{message(long, "a", "")}, "-"},
+		{"two", []NewMessage{message(long, "a", ""), message(long, "bb", "")}, "AA"},
+		{"empty values", []NewMessage{message(long, "", ""), message(long, "", "")}, "AA"},
+		{"no values", []NewMessage{message(long), message(long)}, "AA"},
+		{"value at the start, values side by side", []NewMessage{message("", "x", "", "y", long), message("", "", "", "zz", long)}, "AA"},
+		{"short", []NewMessage{message("Dear ", "a", ""), message("Dear ", "b", "")}, "--"},
+		{"two languages", []NewMessage{message(long, "a", ""), message("Cher "+long, "a", ""), message(long, "b", ""), message("Cher "+long, "c", ""), message("Beste "+long, "d", "")}, "ABAB-"},
+		{"alike in size alone", []NewMessage{message(long, "a", "."), message(long, "b", "!"), message(long, "c", ".")}, "A-A"},
+		{"a value elsewhere", []NewMessage{message(long+"a", "x", ""), message(long, "x", "a")}, "--"},
+		{"a value that the other has as text", []NewMessage{message(long, "x", "x"), message(long+"x", "x", "")}, "--"},
+		{"a hole of its own", []NewMessage{message(long, hole, ""), message(long, "a", ""), message(long+hole, "a", "")}, "---"},
+		{"other HTML", []NewMessage{html, other, html}, "A-A"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			letters := map[*sharedText]byte{nil: '-'}
+			var groups []byte
+			for i, shared := range shareTexts(test.messages) {
+				if letters[shared] == 0 {
+					letters[shared] = byte('A' + len(letters) - 1)
+				}
+				groups = append(groups, letters[shared])
+				if shared == nil {
+					continue
+				}
+				c := test.messages[i].Content
+				stored := &mail.Content{Text: valuesOf(c.Text, c.TextValues), HTML: valuesOf(c.HTML, c.HTMLValues)}
+				if err := shared.fill(stored); err != nil || stored.Text != c.Text || stored.HTML != c.HTML {
+					t.Errorf("message %d comes back as %q %q, %v", i, stored.Text, stored.HTML, err)
+				}
+			}
+			if string(groups) != test.groups {
+				t.Errorf("shared %s, want %s", groups, test.groups)
+			}
+		})
+	}
+}
+
+// Values of another text are noticed: a mail with a value in the wrong place would be worse than none.
+func TestFillHolesCounts(t *testing.T) {
+	for _, test := range []struct {
+		shared, values string
+		ok             bool
+	}{
+		{"", "", true},
+		{"a", "", true},
+		{"a", "b", false},
+		{"a", hole, false},
+		{"a" + hole, "", true},
+		{"a" + hole, "b", true},
+		{"a" + hole, "b" + hole + "c", false},
+		{hole + hole, "b" + hole + "c", true},
+		{hole + hole, "b", false},
+	} {
+		if got, err := fillHoles(test.shared, test.values); err == nil != test.ok {
+			t.Errorf("%q with %q: %q, %v", test.shared, test.values, got, err)
+		}
+	}
+}
+
+func FuzzHoles(f *testing.F) {
+	f.Add("Dear Zoé, the invoice 42 of today.", 5, 9, 23, 25)
+	f.Add("", 0, 0, 0, 0)
+	f.Add("é", 1, 1, 2, 2)
+	f.Fuzz(func(t *testing.T, text string, a, b, c, d int) {
+		if strings.Contains(text, hole) {
+			return
+		}
+		at, spans := 0, []mail.Span(nil)
+		for _, s := range [][2]int{{a, b}, {c, d}} {
+			if s[0] < at || s[1] < s[0] || s[1] > len(text) {
+				continue
+			}
+			spans, at = append(spans, mail.Span{From: s[0], To: s[1]}), s[1]
+		}
+		shared := withHoles(text, spans)
+		if strings.Count(shared, hole) != len(spans) { // pieces of broken UTF-8 may make one; no text that was checked has any
+			return
+		}
+		if !fits(shared, text, spans) {
+			t.Fatalf("%q does not fit %q", shared, text)
+		}
+		if got, err := fillHoles(shared, valuesOf(text, spans)); err != nil || got != text {
+			t.Errorf("%q with %q gives %q, %v", shared, valuesOf(text, spans), got, err)
+		}
+	})
+}
