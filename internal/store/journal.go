@@ -2,9 +2,7 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -73,11 +71,11 @@ const (
 	attempts = attempts + ($7 IS NOT NULL AND status = 'sending'), attempt = coalesce($7, attempt),
 	claim = CASE WHEN $4 = 'uncertain' THEN claim END,
 	sent_at = CASE WHEN $4 = 'sent' THEN $9 END, updated_at = $9
-	WHERE tenant_id = $1 AND id = $2 AND claim = $3 AND status IN ('sending', 'uncertain') RETURNING 1`
+	WHERE tenant_id = $1 AND id = $2 AND claim = $3 AND status IN ('sending', 'uncertain')`
 	keepAttemptSQLite = `INSERT INTO attempts (tenant_id, message_id, n, attempt)
 	SELECT tenant_id, id, attempts, attempt FROM messages WHERE tenant_id = $1 AND id = $2 AND claim = $3 AND status = 'sending' AND attempts > 0
 	ON CONFLICT DO NOTHING`
-	markSQLite     = `UPDATE messages SET phase = 'committing' WHERE tenant_id = $1 AND id = $2 AND claim = $3 AND phase = 'claimed' RETURNING 1`
+	markSQLite     = `UPDATE messages SET phase = 'committing' WHERE tenant_id = $1 AND id = $2 AND claim = $3 AND phase = 'claimed'`
 	endClaimSQLite = `DELETE FROM claims WHERE token = $1`
 )
 
@@ -181,13 +179,12 @@ func (s *Store) journalSQLite(ctx context.Context, tx *Tx, marks []Mark, outcome
 				return err
 			}
 		}
-		var one int
-		err := s.queryRow(ctx, tx, settleSQLite, o.TenantID, o.MessageID, o.Token, string(o.Status), o.recipients, o.Code, o.attempt, micros(o.NotBefore), micros(o.Ended)).Scan(&one)
-		if errors.Is(err, sql.ErrNoRows) {
-			continue
-		}
+		found, err := s.execOne(ctx, tx, settleSQLite, o.TenantID, o.MessageID, o.Token, string(o.Status), o.recipients, o.Code, o.attempt, micros(o.NotBefore), micros(o.Ended))
 		if err != nil {
 			return err
+		}
+		if !found {
+			continue
 		}
 		j.Settled[o.Claim()] = true
 		if o.watched() {
@@ -202,15 +199,13 @@ func (s *Store) journalSQLite(ctx context.Context, tx *Tx, marks []Mark, outcome
 		}
 	}
 	for _, m := range marks {
-		var one int
-		err := s.queryRow(ctx, tx, markSQLite, m.TenantID, m.MessageID, m.Token).Scan(&one)
-		if errors.Is(err, sql.ErrNoRows) {
-			continue
-		}
+		found, err := s.execOne(ctx, tx, markSQLite, m.TenantID, m.MessageID, m.Token)
 		if err != nil {
 			return err
 		}
-		j.Marked[m] = true
+		if found {
+			j.Marked[m] = true
+		}
 	}
 	for _, token := range ended {
 		if err := s.exec(ctx, tx, endClaimSQLite, token); err != nil {

@@ -68,6 +68,16 @@ func (s *Store) exec(ctx context.Context, tx *Tx, query string, args ...any) err
 	return err
 }
 
+// execOne runs one of deliverySQLite and says whether it touched a row. A RETURNING would cost more.
+func (s *Store) execOne(ctx context.Context, tx *Tx, query string, args ...any) (bool, error) {
+	res, err := tx.SQL.StmtContext(ctx, s.prepared.stmts[query]).ExecContext(ctx, args...)
+	if err != nil {
+		return false, err
+	}
+	n, err := res.RowsAffected()
+	return n > 0, err
+}
+
 // rowsAtOnce is how many rows one INSERT takes where there are that many: most of the cost of a small statement is around it.
 const rowsAtOnce = 32
 
@@ -115,9 +125,4 @@ func (s *Store) insertMany(ctx context.Context, tx *Tx, insert string, n int, ar
 // query runs one of deliverySQLite that answers rows.
 func (s *Store) query(ctx context.Context, tx *Tx, query string, args ...any) (*sql.Rows, error) {
 	return tx.SQL.StmtContext(ctx, s.prepared.stmts[query]).QueryContext(ctx, args...)
-}
-
-// queryRow runs one of deliverySQLite that answers a row.
-func (s *Store) queryRow(ctx context.Context, tx *Tx, query string, args ...any) *sql.Row {
-	return tx.SQL.StmtContext(ctx, s.prepared.stmts[query]).QueryRowContext(ctx, args...)
 }
