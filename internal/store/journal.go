@@ -53,17 +53,18 @@ const (
 		claim = CASE WHEN v.status = 'uncertain' THEN m.claim END,
 		sent_at = CASE WHEN v.status = 'sent' THEN v.finished END, updated_at = v.finished
 	FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bigint[])
-	AS v (tenant_id, id, token, status, recipients, code, attempt, not_before, finished)
+	WITH ORDINALITY AS v (tenant_id, id, token, status, recipients, code, attempt, not_before, finished, n)
 	WHERE m.tenant_id = v.tenant_id AND m.id = v.id AND m.claim = v.token AND m.status IN ('sending', 'uncertain')
-	RETURNING m.tenant_id, m.id, v.token`
+	RETURNING v.n`
 	// The record of the attempt before makes room for the one that is about to be written.
 	keepAttemptPostgres = `INSERT INTO attempts (tenant_id, message_id, n, attempt)
 	SELECT m.tenant_id, m.id, m.attempts, m.attempt FROM unnest($1::text[], $2::text[], $3::text[]) AS v (tenant_id, id, token)
 	JOIN messages m ON m.tenant_id = v.tenant_id AND m.id = v.id WHERE m.claim = v.token AND m.status = 'sending' AND m.attempts > 0
 	ON CONFLICT DO NOTHING`
 	// A message that is claimed is sending. Saying so too would have PostgreSQL look through all that are sending.
-	markPostgres = `UPDATE messages m SET phase = 'committing' FROM unnest($1::text[], $2::text[], $3::text[]) AS v (tenant_id, id, token)
-	WHERE m.tenant_id = v.tenant_id AND m.id = v.id AND m.claim = v.token AND m.phase = 'claimed' RETURNING m.tenant_id, m.id, v.token`
+	markPostgres = `UPDATE messages m SET phase = 'committing' FROM unnest($1::text[], $2::text[], $3::text[])
+	WITH ORDINALITY AS v (tenant_id, id, token, n)
+	WHERE m.tenant_id = v.tenant_id AND m.id = v.id AND m.claim = v.token AND m.phase = 'claimed' RETURNING v.n`
 	endClaimsPostgres = `DELETE FROM claims WHERE token = ANY($1)`
 
 	settleSQLite = `UPDATE messages SET status = $4, phase = '', code = $6, recipients = $5,
@@ -135,7 +136,7 @@ func (s *Store) journalPostgres(ctx context.Context, marks []Mark, outcomes []ou
 			b.Queue(keepAttemptPostgres, before[0], before[1], before[2])
 		}
 		outcomeEventsInPostgres(&b, events)
-		b.Queue(settlePostgres, cols[0], cols[1], cols[2], cols[3], cols[4], cols[5], attempts, notBefore, finished).Query(collect(j.Settled))
+		b.Queue(settlePostgres, cols[0], cols[1], cols[2], cols[3], cols[4], cols[5], attempts, notBefore, finished).Query(collect(j.Settled, func(i int) Mark { return outcomes[i].Claim() }))
 		watchesPostgres(&b, outcomes)
 	}
 	if n := len(marks); n > 0 {
@@ -143,7 +144,7 @@ func (s *Store) journalPostgres(ctx context.Context, marks []Mark, outcomes []ou
 		for _, m := range marks {
 			cols.add(m.TenantID, m.MessageID, m.Token)
 		}
-		b.Queue(markPostgres, cols[0], cols[1], cols[2]).Query(collect(j.Marked))
+		b.Queue(markPostgres, cols[0], cols[1], cols[2]).Query(collect(j.Marked, func(i int) Mark { return marks[i] }))
 	}
 	if gone := suppressGone(outcomes); len(gone) > 0 {
 		c, created := suppressionColumns(gone)
@@ -155,16 +156,15 @@ func (s *Store) journalPostgres(ctx context.Context, marks []Mark, outcomes []ou
 	return s.pg.SendBatch(ctx, &b).Close()
 }
 
-func collect(into map[Mark]bool) func(pgx.Rows) error {
+// collect reads the ordinals, from 1, of the entries that took effect.
+func collect(into map[Mark]bool, entry func(i int) Mark) func(pgx.Rows) error {
 	return func(rows pgx.Rows) error {
-		for rows.Next() {
-			var m Mark
-			if err := rows.Scan(&m.TenantID, &m.MessageID, &m.Token); err != nil {
-				return err
-			}
-			into[m] = true
-		}
-		return rows.Err()
+		var n int
+		_, err := pgx.ForEachRow(rows, []any{&n}, func() error {
+			into[entry(n-1)] = true
+			return nil
+		})
+		return err
 	}
 }
 

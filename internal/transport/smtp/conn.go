@@ -22,12 +22,14 @@ type conn struct {
 	bw  *bufio.Writer
 	buf []byte // of the latest reply's text
 
+	peeker *peeker // of raw
+
 	ctx     context.Context // ends every wait early; nil: nothing does
 	secrets [][]byte        // what no text of a reply may show: the password and what was sent to log in
 }
 
 func newConn(raw net.Conn) *conn {
-	return &conn{raw: raw, nc: raw, br: bufio.NewReaderSize(raw, 4<<10), bw: bufio.NewWriterSize(raw, 32<<10)}
+	return &conn{raw: raw, nc: raw, br: bufio.NewReaderSize(raw, 4<<10), bw: bufio.NewWriterSize(raw, 32<<10), peeker: newPeeker(raw)}
 }
 
 // secured goes on over TLS. Nothing may be buffered.
@@ -95,7 +97,7 @@ func (c *conn) spoke(patient bool) (bool, error) {
 	if c.br.Buffered() > 0 {
 		return true, nil
 	}
-	waiting, known, err := peek(c.raw)
+	waiting, known, err := c.peeker.peek()
 	if err != nil {
 		return false, err
 	}

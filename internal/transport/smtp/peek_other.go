@@ -4,5 +4,9 @@ package smtp
 
 import "net"
 
+type peeker struct{}
+
+func newPeeker(net.Conn) *peeker { return nil }
+
 // peek cannot tell on this system.
-func peek(net.Conn) (waiting, known bool, err error) { return false, false, nil }
+func (*peeker) peek() (waiting, known bool, err error) { return false, false, nil }

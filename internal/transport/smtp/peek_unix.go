@@ -9,30 +9,40 @@ import (
 	"syscall"
 )
 
-// peek says, without waiting or taking anything, whether bytes wait on a TCP connection; err when it has ended.
-func peek(c net.Conn) (waiting, known bool, err error) {
-	sc, ok := c.(syscall.Conn)
-	if !ok {
+// peeker looks at a TCP connection.
+type peeker struct {
+	rc syscall.RawConn // nil: it is no connection of the system's
+	// Here and not in peek, which would make them anew each time.
+	look func(fd uintptr)
+	n    int
+	err  error
+}
+
+func newPeeker(c net.Conn) *peeker {
+	p := &peeker{}
+	if sc, ok := c.(syscall.Conn); ok {
+		p.rc, _ = sc.SyscallConn() // fails for what is closed, and then so does every read
+	}
+	p.look = func(fd uintptr) {
+		var b [1]byte
+		p.n, _, p.err = syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	}
+	return p
+}
+
+// peek says, without waiting or taking anything, whether bytes wait on the connection; err when it has ended.
+func (p *peeker) peek() (waiting, known bool, err error) {
+	if p.rc == nil {
 		return false, false, nil
 	}
-	rc, err := sc.SyscallConn()
-	if err != nil {
+	if err := p.rc.Control(p.look); err != nil {
 		return false, true, err
 	}
-	var n int
-	var readErr error
-	err = rc.Control(func(fd uintptr) {
-		var b [1]byte
-		n, _, readErr = syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-	})
-	if err != nil {
-		return false, true, err
-	}
-	if errors.Is(readErr, syscall.EAGAIN) || errors.Is(readErr, syscall.EINTR) {
+	switch {
+	case errors.Is(p.err, syscall.EAGAIN), errors.Is(p.err, syscall.EINTR):
 		return false, true, nil
+	case p.err == nil && p.n == 0:
+		return false, true, io.EOF
 	}
-	if readErr == nil && n == 0 {
-		readErr = io.EOF
-	}
-	return n > 0, true, readErr
+	return p.n > 0, true, p.err
 }
