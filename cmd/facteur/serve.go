@@ -26,6 +26,7 @@ type serveCmd struct {
 }
 
 func (c serveCmd) Run(a *app) error {
+	keepHeapFloor()
 	s, err := a.start(options{listen: a.config.Listen, workers: !c.NoWorkers, migrate: c.Migrate})
 	if err != nil {
 		return err
@@ -40,6 +41,7 @@ type workerCmd struct {
 }
 
 func (c workerCmd) Run(a *app) error {
+	keepHeapFloor()
 	s, err := a.start(options{workers: true, migrate: c.Migrate})
 	if err != nil {
 		return err

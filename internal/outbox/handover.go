@@ -97,9 +97,13 @@ func (r *laneRun) render(ctx context.Context, c *store.Claimed) (*mail.Rendered,
 	if r.ahead.claim == c {
 		return r.ahead.rendered, nil
 	}
-	m, err := mail.Render(ctx, c.Content, r.profile, envelope(r.profile, c.ID, c.Recipients), r.store.Files(c.TenantID))
+	content, err := c.Content()
+	if err != nil {
+		return nil, err
+	}
+	m, err := mail.Render(ctx, content, r.profile, envelope(r.profile, c.ID, c.Recipients), r.store.Files(c.TenantID))
 	if err == nil && len(r.parents) > 0 {
-		m.ParentEvidence = r.parents[c.Content.InReplyToID()]
+		m.ParentEvidence = r.parents[content.InReplyToID()]
 	}
 	return m, err
 }

@@ -19,8 +19,11 @@ func (r *laneRun) suppress(ctx context.Context, claimed []store.Claimed) ([]stor
 		return claimed, err
 	}
 	var addresses []string
+	overrides := make([]bool, len(claimed))
 	for i := range claimed {
-		if !claimed[i].Content.OverrideSuppression {
+		content, err := claimed[i].Content()
+		overrides[i] = err == nil && content.OverrideSuppression // one that cannot be read shows when its turn comes
+		if !overrides[i] {
 			addresses = append(addresses, envelope(r.profile, claimed[i].ID, claimed[i].Recipients).To...)
 		}
 	}
@@ -35,8 +38,8 @@ func (r *laneRun) suppress(ctx context.Context, claimed []store.Claimed) ([]stor
 	}
 	rest := make([]store.Claimed, 0, len(claimed))
 	r.unsuppressed = map[string][]mail.Recipient{}
-	for _, c := range claimed {
-		if c.Content.OverrideSuppression {
+	for i, c := range claimed {
+		if overrides[i] {
 			rest = append(rest, c)
 			continue
 		}

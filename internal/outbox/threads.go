@@ -15,8 +15,11 @@ func (r *laneRun) findParents(ctx context.Context, claimed []store.Claimed) (err
 	}
 	var ids []string
 	for i := range claimed {
-		if id := claimed[i].Content.InReplyToID(); id != "" {
-			ids = append(ids, id)
+		// One that cannot be read shows when its turn comes.
+		if content, err := claimed[i].Content(); err == nil {
+			if id := content.InReplyToID(); id != "" {
+				ids = append(ids, id)
+			}
 		}
 	}
 	if len(ids) > 0 {

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -18,13 +17,21 @@ type Claimed struct {
 	Token        string // the claim; every later write is fenced by it
 	Attempts     int    // counted so far
 	Recipients   []mail.Recipient
-	Content      *mail.Content
 	// ProfileVersion and PauseCount are the profile's at the time of the claim: they tell a lane that the profile it connected
 	// with was edited since, or paused by another lane.
 	ProfileVersion int64
 	PauseCount     int
 
-	sharedText string // id of what the content's texts are the values of; empty: they are whole
+	stored storedContent
+}
+
+// Content makes the message's content, anew each time: a claim has many messages, and is held while they go out one by one.
+func (c *Claimed) Content() (*mail.Content, error) {
+	content, err := c.stored.content()
+	if err != nil {
+		return nil, fmt.Errorf("store: content of %s: %w", c.ID, err)
+	}
+	return content, nil
 }
 
 const (
@@ -77,12 +84,10 @@ func (s *Store) Claim(ctx context.Context, profileID, token string, lease time.D
 		return nil, fmt.Errorf("store: claim: %w", err)
 	}
 	claimed, err := readClaimed(rows, token)
-	if err == nil {
-		err = s.fillTexts(ctx, claimed)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("store: claim: %w", err)
 	}
+	s.findSharedTexts(ctx, claimed)
 	return claimed, nil
 }
 
@@ -109,24 +114,21 @@ func (s *Store) ClaimWithin(ctx context.Context, profileID, token string, lease 
 		claimed, err = readClaimed(rows, token)
 		return err
 	})
-	if err == nil {
-		err = s.fillTexts(ctx, claimed)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("store: claim: %w", err)
 	}
+	s.findSharedTexts(ctx, claimed)
 	return claimed, nil
 }
 
 func readClaimed(rows pgx.Rows, token string) ([]Claimed, error) {
 	var claimed []Claimed
 	c := Claimed{Token: token}
-	var recipients, content []byte
-	var subject, text, html string
-	_, err := pgx.ForEachRow(rows, []any{&c.ID, &c.TenantID, &c.Attempts, &recipients, &c.ProfileVersion, &c.PauseCount, &subject, &text, &html, &c.sharedText, &content}, func() error {
+	var recipients []byte
+	dest := append([]any{&c.ID, &c.TenantID, &c.Attempts, &recipients, &c.ProfileVersion, &c.PauseCount}, c.stored.columns()...)
+	_, err := pgx.ForEachRow(rows, dest, func() error {
 		claimed = append(claimed, c)
-		last := &claimed[len(claimed)-1]
-		return errors.Join(last.setRecipients(recipients), last.setContent(subject, text, html, content))
+		return claimed[len(claimed)-1].setRecipients(recipients)
 	})
 	return claimed, err
 }
@@ -136,15 +138,6 @@ func (c *Claimed) setRecipients(doc []byte) error {
 	if err := json.Unmarshal(doc, &c.Recipients); err != nil {
 		return fmt.Errorf("recipients of %s: %w", c.ID, err)
 	}
-	return nil
-}
-
-func (c *Claimed) setContent(subject, text, html string, doc []byte) error {
-	c.Content = &mail.Content{}
-	if err := json.Unmarshal(doc, c.Content); err != nil {
-		return fmt.Errorf("content of %s: %w", c.ID, err)
-	}
-	c.Content.Subject, c.Content.Text, c.Content.HTML = subject, text, html
 	return nil
 }
 
@@ -228,18 +221,16 @@ func (s *Store) readContents(ctx context.Context, claimed []Claimed, ids any) er
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var id, subject, text, html, shared string
-		var content []byte
-		if err := rows.Scan(&id, &subject, &text, &html, &shared, &content); err != nil {
+		var id string
+		var stored storedContent
+		if err := rows.Scan(append([]any{&id}, stored.columns()...)...); err != nil {
 			return err
 		}
-		byID[id].sharedText = shared
-		if err := byID[id].setContent(subject, text, html, content); err != nil {
-			return err
-		}
+		byID[id].stored = stored
 	}
 	if err := rows.Err(); err != nil {
 		return err
 	}
-	return s.fillTexts(ctx, claimed)
+	s.findSharedTexts(ctx, claimed)
+	return nil
 }

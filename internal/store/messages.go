@@ -139,33 +139,25 @@ func created(q *gorm.DB, column string, after, before time.Time) *gorm.DB {
 
 // MessageContent gives what a message's bytes are made from.
 func (s *Store) MessageContent(ctx context.Context, tenantID, id string) (*mail.Content, error) {
-	var row struct {
-		Subject, BodyText, BodyHTML, Content string
-		SharedText, SharedHTML               *string // nil: the other two are whole
+	var stored storedContent
+	var shared sharedText
+	err := s.row(ctx, contentSQL, []any{tenantID, id}, append(stored.columns(), &shared.id, &shared.text, &shared.html)...)
+	if err != nil {
+		return nil, failed("message content", err)
 	}
-	done := s.ro.WithContext(ctx).Table("message_contents c").
-		Select("c.subject, c.body_text, c.body_html, c.content, t.body_text AS shared_text, t.body_html AS shared_html").
-		Joins("LEFT JOIN shared_texts t ON t.tenant_id = c.tenant_id AND t.id = c.shared_text_id").
-		Where("c.tenant_id = ? AND c.message_id = ?", tenantID, id).Limit(1).Scan(&row)
-	if done.Error != nil {
-		return nil, failed("message content", done.Error)
+	if shared.id != "" {
+		stored.shared = &shared
 	}
-	if done.RowsAffected == 0 {
-		return nil, ErrNotFound
-	}
-	var c mail.Content
-	if err := json.Unmarshal([]byte(row.Content), &c); err != nil {
+	c, err := stored.content()
+	if err != nil {
 		return nil, fmt.Errorf("store: content of %s: %w", id, err)
 	}
-	c.Subject, c.Text, c.HTML = row.Subject, row.BodyText, row.BodyHTML
-	if row.SharedText != nil && row.SharedHTML != nil {
-		t := sharedText{text: *row.SharedText, html: *row.SharedHTML}
-		if err := t.fill(&c); err != nil {
-			return nil, fmt.Errorf("store: content of %s: %w", id, err)
-		}
-	}
-	return &c, nil
+	return c, nil
 }
+
+const contentSQL = `SELECT c.subject, c.body_text, c.body_html, coalesce(c.shared_text_id, ''), c.content, coalesce(t.id, ''), coalesce(t.body_text, ''), coalesce(t.body_html, '')
+FROM message_contents c LEFT JOIN shared_texts t ON t.tenant_id = c.tenant_id AND t.id = c.shared_text_id
+WHERE c.tenant_id = $1 AND c.message_id = $2`
 
 type attemptRow struct {
 	N       int

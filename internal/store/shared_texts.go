@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"sync"
@@ -133,12 +134,36 @@ func fillHoles(shared, values string) (string, error) {
 	}
 }
 
-// fill makes the texts of a content that holds its values.
-func (t *sharedText) fill(c *mail.Content) (err error) {
-	if c.Text, err = fillHoles(t.text, c.Text); err == nil {
-		c.HTML, err = fillHoles(t.html, c.HTML)
+// storedContent is a message's content as it is stored.
+type storedContent struct {
+	subject, text, html string // the latter two are values when there is a shared text
+	sharedID            string // empty: none
+	doc                 string // JSON of the rest
+	shared              *sharedText
+}
+
+// columns are where subject, body_text, body_html, shared_text_id ("" for null) and content are scanned to.
+func (s *storedContent) columns() []any {
+	return []any{&s.subject, &s.text, &s.html, &s.sharedID, &s.doc}
+}
+
+func (s *storedContent) content() (*mail.Content, error) {
+	c := &mail.Content{}
+	if err := json.Unmarshal([]byte(s.doc), c); err != nil {
+		return nil, err
 	}
-	return err
+	c.Subject, c.Text, c.HTML = s.subject, s.text, s.html
+	if s.sharedID == "" {
+		return c, nil
+	}
+	if s.shared == nil {
+		return nil, fmt.Errorf("the shared text %s could not be read", s.sharedID)
+	}
+	var err error
+	if c.Text, err = fillHoles(s.shared.text, s.text); err == nil {
+		c.HTML, err = fillHoles(s.shared.html, s.html)
+	}
+	return c, err
 }
 
 // sharedTexts keeps the shared texts that lanes use. They never change.
@@ -192,24 +217,24 @@ func (s *Store) sharedText(ctx context.Context, tenantID, id string) (*sharedTex
 	return t, nil
 }
 
-// fillTexts makes the texts of the claimed contents whole.
-func (s *Store) fillTexts(ctx context.Context, claimed []Claimed) error {
+// findSharedTexts gives the claimed contents what they share. The claim stands already: a text that cannot be read is the trouble of
+// its own mails alone, when their turn comes.
+func (s *Store) findSharedTexts(ctx context.Context, claimed []Claimed) {
+	ctx = context.WithoutCancel(ctx)
 	var last *sharedText // the next mail's, nearly always
 	for i := range claimed {
 		c := &claimed[i]
-		if c.sharedText == "" {
+		if c.stored.sharedID == "" {
 			continue
 		}
-		if last == nil || last.id != c.sharedText {
-			t, err := s.sharedText(ctx, c.TenantID, c.sharedText)
+		if last == nil || last.id != c.stored.sharedID {
+			t, err := s.sharedText(ctx, c.TenantID, c.stored.sharedID)
 			if err != nil {
-				return err
+				s.log.Error("shared text", "message", c.ID, "error", err)
+				continue
 			}
 			last = t
 		}
-		if err := last.fill(c.Content); err != nil {
-			return fmt.Errorf("content of %s: %w", c.ID, err)
-		}
+		c.stored.shared = last
 	}
-	return nil
 }

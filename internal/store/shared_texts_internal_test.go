@@ -56,9 +56,9 @@ func TestShareTexts(t *testing.T) {
 					continue
 				}
 				c := test.messages[i].Content
-				stored := &mail.Content{Text: valuesOf(c.Text, c.TextValues), HTML: valuesOf(c.HTML, c.HTMLValues)}
-				if err := shared.fill(stored); err != nil || stored.Text != c.Text || stored.HTML != c.HTML {
-					t.Errorf("message %d comes back as %q %q, %v", i, stored.Text, stored.HTML, err)
+				stored := storedContent{text: valuesOf(c.Text, c.TextValues), html: valuesOf(c.HTML, c.HTMLValues), sharedID: "txt_1", shared: shared, doc: "{}"}
+				if got, err := stored.content(); err != nil || got.Text != c.Text || got.HTML != c.HTML {
+					t.Errorf("message %d comes back as %+v, %v", i, got, err)
 				}
 			}
 			if string(groups) != test.groups {
