@@ -39,6 +39,5 @@ func TestKeepHeapFloor(t *testing.T) {
 	}
 	becomes("a large heap", func(p uint64) bool { return p == minGCPercent })
 	runtime.KeepAlive(much)
-	much = nil
 	becomes("a small heap again", func(p uint64) bool { return p > minGCPercent })
 }
