@@ -12,8 +12,9 @@ import (
 // than a busy service has anyway.
 const heapFloor = 24 << 20
 
-// minGCPercent is Go's own rule, for all above the floor: the garbage may be as much as what is alive.
-const minGCPercent = 100
+// minGCPercent is for all above the floor: how much garbage there may be, in percent of what is alive. Go's own 100 would take more
+// memory than large files need.
+const minGCPercent = 75
 
 // keepHeapFloor has the garbage collector leave the heap alone below heapFloor. Go has no such setting: GOGC is set anew after each
 // collection, by what it left. Who sets GOGC in the environment has the last word. It is for the whole process, and ends with it.
@@ -36,11 +37,11 @@ func keepHeapFloor() {
 	collected(nil)
 }
 
-// gcPercent is the GOGC with which a heap of which live bytes are alive is collected at the floor, or at twice them.
+// gcPercent is the GOGC with which a heap of which live bytes are alive is collected at the floor, or above it by minGCPercent.
 func gcPercent(live uint64) int {
 	const most = 1000 // at the start next to nothing is alive
-	if live >= heapFloor/2 {
+	if live >= heapFloor {
 		return minGCPercent
 	}
-	return min(int((heapFloor-live)*100/max(live, 1)), most)
+	return max(minGCPercent, min(int((heapFloor-live)*100/max(live, 1)), most)) //nolint:gosec // less than most, or than 100 times the floor
 }
