@@ -23,16 +23,15 @@ type values struct {
 	multiline []string // names of own tokens whose value cannot stand in the subject
 	programs  []string // names whose value would make a link of the HTML run a program
 	tooLarge  bool
-	spans     []Span // of the text that is being built: where values stand
 }
 
-// fill writes the parts with their words replaced. What cannot be filled is noted in v.
-func (v *values) fill(b *strings.Builder, parts []part) {
+// fill writes the parts with their words replaced, and appends to spans where the values stand. What cannot be filled is noted in v.
+func (v *values) fill(b *strings.Builder, spans []Span, parts []part) []Span {
 	for i := range parts {
 		p := &parts[i]
 		if b.WriteString(p.literal); b.Len() > maxFilled {
 			v.tooLarge = true
-			return
+			return spans
 		}
 		if p.word == "" {
 			continue
@@ -43,8 +42,9 @@ func (v *values) fill(b *strings.Builder, parts []part) {
 		} else {
 			v.fillWord(b, p)
 		}
-		v.spans = append(v.spans, Span{from, b.Len()})
+		spans = append(spans, Span{from, b.Len()})
 	}
+	return spans
 }
 
 func (v *values) fillWord(b *strings.Builder, p *part) {
@@ -191,13 +191,9 @@ func literalSize(parts []part) int {
 func (v *values) build(head []part, signature string, tail []part) (string, []Span) {
 	const perValue = 24 // a guess that saves growing
 	var b strings.Builder
-	v.spans = nil
-	if n := len(head) + len(tail); n > 1 {
-		v.spans = make([]Span, 0, n)
-	}
 	b.Grow(literalSize(head) + len(signature) + literalSize(tail) + perValue*len(head))
-	v.fill(&b, head)
+	spans := v.fill(&b, make([]Span, 0, max(len(head)+len(tail)-1, 0)), head) // a text's last part has no word
 	b.WriteString(signature)
-	v.fill(&b, tail)
-	return b.String(), v.spans
+	spans = v.fill(&b, spans, tail)
+	return b.String(), spans
 }

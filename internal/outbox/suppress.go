@@ -19,13 +19,8 @@ func (r *laneRun) suppress(ctx context.Context, claimed []store.Claimed) ([]stor
 		return claimed, err
 	}
 	var addresses []string
-	overrides := make([]bool, len(claimed))
 	for i := range claimed {
-		content, err := claimed[i].Content()
-		overrides[i] = err == nil && content.OverrideSuppression // one that cannot be read shows when its turn comes
-		if !overrides[i] {
-			addresses = append(addresses, envelope(r.profile, claimed[i].ID, claimed[i].Recipients).To...)
-		}
+		addresses = append(addresses, envelope(r.profile, claimed[i].ID, claimed[i].Recipients).To...)
 	}
 	suppressed, err := r.store.Suppressed(ctx, tenant, addresses)
 	if err != nil || len(suppressed) == 0 {
@@ -38,14 +33,10 @@ func (r *laneRun) suppress(ctx context.Context, claimed []store.Claimed) ([]stor
 	}
 	rest := make([]store.Claimed, 0, len(claimed))
 	r.unsuppressed = map[string][]mail.Recipient{}
-	for i, c := range claimed {
-		if overrides[i] {
-			rest = append(rest, c)
-			continue
-		}
+	for _, c := range claimed {
 		recipients, left, verdict := withoutSuppressed(c.Recipients, suppressed, whole)
 		switch {
-		case len(verdict.Recipients) == 0:
+		case len(verdict.Recipients) == 0 || overridesSuppression(&c):
 			rest = append(rest, c)
 		case left:
 			r.unsuppressed[c.ID] = c.Recipients
@@ -56,6 +47,12 @@ func (r *laneRun) suppress(ctx context.Context, claimed []store.Claimed) ([]stor
 		}
 	}
 	return rest, nil
+}
+
+// overridesSuppression is false for a content that cannot be read; that shows when its turn comes.
+func overridesSuppression(c *store.Claimed) bool {
+	content, err := c.Content()
+	return err == nil && content.OverrideSuppression
 }
 
 // withoutSuppressed fails the suppressed ones of the pending recipients, all of the pending ones when whole and one of them is suppressed. left says that

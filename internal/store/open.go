@@ -179,7 +179,7 @@ func liteDSN(u string) (write, read string) {
 	}
 	q := url.Values{"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)"}, "_txlock": {"immediate"}}
 	write = "file:" + name + "?" + q.Encode()
-	// A reader's cache of pages is half of what SQLite takes by itself: there are several.
+	// A reader's cache of pages is an eighth of what SQLite takes by itself: there are several, and most of what they read are files.
 	q = url.Values{"_pragma": {"busy_timeout(10000)", "query_only(1)", "cache_size(-250)"}}
 	return write, "file:" + name + "?" + q.Encode()
 }

@@ -64,7 +64,7 @@ func (s *Store) prepareDelivery(ctx context.Context) error {
 
 // exec runs one of deliverySQLite.
 func (s *Store) exec(ctx context.Context, tx *Tx, query string, args ...any) error {
-	_, err := tx.SQL.StmtContext(ctx, s.prepared.stmts[query]).ExecContext(ctx, args...)
+	_, err := s.execOne(ctx, tx, query, args...)
 	return err
 }
 

@@ -24,7 +24,6 @@ const leastShared = 256
 type sharedText struct {
 	id         string // empty: no message was written with it
 	text, html string
-	used       int // messages that it fits
 }
 
 // textShape tells most texts apart that do not fit the same sharedText.
@@ -41,12 +40,13 @@ func shapeOf(c *mail.Content) textShape {
 	return shape
 }
 
-// shareTexts finds what the messages have in common. It gives the shared text of each message; one that is used once is none.
+// shareTexts finds what the messages have in common. It gives the shared text of each message, nil for one that is like no other.
 func shareTexts(messages []NewMessage) []*sharedText {
-	if len(messages) < 2 {
-		return make([]*sharedText, len(messages))
+	type candidate struct {
+		first int         // the message of this shape that came first
+		text  *sharedText // of it; nil until there is a second: a text that nobody shares is not copied
 	}
-	byShape := map[textShape]*sharedText{}
+	byShape := map[textShape]*candidate{}
 	shared := make([]*sharedText, len(messages))
 	for i := range messages {
 		c := messages[i].Content
@@ -54,19 +54,17 @@ func shareTexts(messages []NewMessage) []*sharedText {
 		if shape.text+shape.html < leastShared || strings.Contains(c.Text, hole) || strings.Contains(c.HTML, hole) {
 			continue
 		}
-		t := byShape[shape]
-		if t == nil {
-			t = &sharedText{text: withHoles(c.Text, c.TextValues), html: withHoles(c.HTML, c.HTMLValues)}
-			byShape[shape] = t
+		like := byShape[shape]
+		if like == nil {
+			byShape[shape] = &candidate{first: i}
+			continue
 		}
-		if fits(t.text, c.Text, c.TextValues) && fits(t.html, c.HTML, c.HTMLValues) {
-			shared[i] = t
-			t.used++
+		if like.text == nil {
+			first := messages[like.first].Content
+			like.text = &sharedText{text: withHoles(first.Text, first.TextValues), html: withHoles(first.HTML, first.HTMLValues)}
 		}
-	}
-	for i, t := range shared {
-		if t != nil && t.used < 2 {
-			shared[i] = nil
+		if fits(like.text.text, c.Text, c.TextValues) && fits(like.text.html, c.HTML, c.HTMLValues) {
+			shared[like.first], shared[i] = like.text, like.text
 		}
 	}
 	return shared
@@ -204,13 +202,7 @@ func (s *Store) sharedText(ctx context.Context, tenantID, id string) (*sharedTex
 		return t, nil
 	}
 	t := &sharedText{id: id}
-	var err error
-	if s.pg != nil {
-		err = s.pg.QueryRow(ctx, sharedTextSQL, tenantID, id).Scan(&t.text, &t.html)
-	} else {
-		err = s.liteRead.QueryRowContext(ctx, sharedTextSQL, tenantID, id).Scan(&t.text, &t.html)
-	}
-	if err != nil {
+	if err := s.row(ctx, sharedTextSQL, []any{tenantID, id}, &t.text, &t.html); err != nil {
 		return nil, fmt.Errorf("shared text %s: %w", id, err)
 	}
 	s.shared.put(k, t)

@@ -43,15 +43,7 @@ func TestSharedTexts(t *testing.T) {
 					all, want[m.ID] = append(all, m), m.Content
 				}
 			}
-			sub, err := store.NewSubmission(job, all, nil)
-			if err == nil {
-				err = s.Write(ctx, func(ctx context.Context, tx *store.Tx) error {
-					return s.InsertSubmissions(ctx, tx, []*store.Submission{sub})
-				})
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			insert(t, s, job, all)
 			if n := count(t, s, "SELECT count(*) FROM shared_texts WHERE job_id = '"+job.ID+"'"); n != 2 {
 				t.Fatalf("%d shared texts", n)
 			}
@@ -116,15 +108,7 @@ func TestSharedTextIsGone(t *testing.T) {
 			}
 		}
 		job := store.NewJob{ID: store.NewID("job"), TenantID: p.TenantID, ProfileID: p.ID, Purpose: "batch", CreatedAt: store.Now()}
-		sub, err := store.NewSubmission(job, messages, nil)
-		if err == nil {
-			err = s.Write(ctx, func(ctx context.Context, tx *store.Tx) error {
-				return s.InsertSubmissions(ctx, tx, []*store.Submission{sub})
-			})
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		insert(t, s, job, messages)
 		sql(t, s, "DELETE FROM shared_texts")
 		_, others := submit(t, s, p, 1)
 		if c, err := s.MessageContent(ctx, p.TenantID, messages[0].ID); err == nil {

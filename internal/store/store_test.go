@@ -104,17 +104,22 @@ func submit(t testing.TB, s *store.Store, p *mail.Profile, n int) (jobID string,
 			Detail:     store.MessageDetail{ExternalID: fmt.Sprintf("F-%d", i), Document: mail.Document{Type: "invoice", Number: "2026/0042"}, Tags: []string{"november"}},
 		}
 	}
-	sub, err := store.NewSubmission(job, messages, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = s.Write(context.Background(), func(ctx context.Context, tx *store.Tx) error {
-		return s.InsertSubmissions(ctx, tx, []*store.Submission{sub})
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	insert(t, s, job, messages)
 	return job.ID, ids
+}
+
+// insert stores a job with its messages.
+func insert(t testing.TB, s *store.Store, job store.NewJob, messages []store.NewMessage) {
+	t.Helper()
+	sub, err := store.NewSubmission(job, messages, nil)
+	if err == nil {
+		err = s.Write(context.Background(), func(ctx context.Context, tx *store.Tx) error {
+			return s.InsertSubmissions(ctx, tx, []*store.Submission{sub})
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // sql changes rows behind the store's back, with $1 parameters.
