@@ -39,7 +39,7 @@ func keepHeapFloor() {
 
 // gcPercent is the GOGC with which a heap of which live bytes are alive is collected at the floor, or above it by minGCPercent.
 func gcPercent(live uint64) int {
-	const most = 1000 // at the start next to nothing is alive
+	const most = 600 // Go collects at 4 MB times this at the least, however little is alive (package runtime, GOGC): at the floor
 	if live >= heapFloor {
 		return minGCPercent
 	}

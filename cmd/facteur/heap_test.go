@@ -8,7 +8,7 @@ import (
 )
 
 func TestGCPercent(t *testing.T) {
-	for live, want := range map[uint64]int{0: 1000, 1 << 20: 1000, 4 << 20: 500, 8 << 20: 200, 12 << 20: 100, 16 << 20: 75, 24 << 20: 75, 1 << 40: 75} {
+	for live, want := range map[uint64]int{0: 600, 1 << 20: 600, 4 << 20: 500, 8 << 20: 200, 12 << 20: 100, 16 << 20: 75, 24 << 20: 75, 1 << 40: 75} {
 		if got := gcPercent(live); got != want {
 			t.Errorf("%d bytes alive: %d, want %d", live, got, want)
 		}

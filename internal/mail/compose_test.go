@@ -504,3 +504,15 @@ func TestValuesOfTexts(t *testing.T) {
 		}
 	}
 }
+
+// A text that is all words in capitals is told no places of values: it would take many times its size.
+func TestManyWordsHaveNoSpans(t *testing.T) {
+	for words, want := range map[int]int{maxSpans: maxSpans, maxSpans + 1: 0} {
+		d := testDraft()
+		d.Subject, d.Text = "s", strings.Repeat("AA ", words)
+		content, _ := mustCompose(t, NewComposer(testProfile(), nil), d)
+		if got := len(content.TextValues); got != want || !strings.HasPrefix(content.Text, strings.TrimSpace(d.Text)) {
+			t.Errorf("%d words have %d spans, want %d", words, got, want)
+		}
+	}
+}

@@ -25,7 +25,11 @@ type values struct {
 	tooLarge  bool
 }
 
-// fill writes the parts with their words replaced, and appends to spans where the values stand. What cannot be filled is noted in v.
+// maxSpans is how many values of a text a content tells the places of. More are told of none: what a text full of words in capitals
+// would take is out of all proportion.
+const maxSpans = 100
+
+// fill writes the parts with their words replaced, and adds to spans, as far as it has room, where the values stand. What cannot be filled is noted in v.
 func (v *values) fill(b *strings.Builder, spans []Span, parts []part) []Span {
 	for i := range parts {
 		p := &parts[i]
@@ -42,7 +46,9 @@ func (v *values) fill(b *strings.Builder, spans []Span, parts []part) []Span {
 		} else {
 			v.fillWord(b, p)
 		}
-		spans = append(spans, Span{from, b.Len()})
+		if len(spans) < cap(spans) {
+			spans = append(spans, Span{from, b.Len()})
+		}
 	}
 	return spans
 }
@@ -192,7 +198,11 @@ func (v *values) build(head []part, signature string, tail []part) (string, []Sp
 	const perValue = 24 // a guess that saves growing
 	var b strings.Builder
 	b.Grow(literalSize(head) + len(signature) + literalSize(tail) + perValue*len(head))
-	spans := v.fill(&b, make([]Span, 0, max(len(head)+len(tail)-1, 0)), head) // a text's last part has no word
+	words := max(len(head)+len(tail)-1, 0) // a text's last part has none
+	if words > maxSpans {
+		words = 0
+	}
+	spans := v.fill(&b, make([]Span, 0, words), head)
 	b.WriteString(signature)
 	spans = v.fill(&b, spans, tail)
 	return b.String(), spans

@@ -107,7 +107,7 @@ type Content struct {
 	HTML    string `json:"-"` // may be empty
 
 	// Where Text and HTML have the mail's own values, in order. The rest is often the same in every mail of a batch. Compose
-	// fills them; a content that was stored has none.
+	// fills them, unless there are very many; a content that was stored has none.
 	TextValues []Span `json:"-"`
 	HTMLValues []Span `json:"-"`
 }

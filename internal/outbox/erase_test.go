@@ -46,7 +46,7 @@ func TestErase(t *testing.T) {
 		if e := m.Detail.Erased; e == nil || e.SHA256 != hex.EncodeToString(hash.Sum(nil)) || e.Size != size || m.Subject != "batch 0" || m.SentAt.IsZero() || len(m.Recipients) != 1 {
 			t.Errorf("%+v, erased %+v", m, e)
 		}
-		if n := value[int](h, `SELECT count(*) FROM message_contents WHERE message_id = $1 AND body_text = '' AND body_html = ''`, id); n != 1 {
+		if n := value[int](h, `SELECT count(*) FROM message_contents WHERE message_id = $1 AND text = '' AND html = ''`, id); n != 1 {
 			t.Error("the texts are still there")
 		}
 		if _, err := o.Render(t.Context(), h.tenant.ID, id); !errors.Is(err, mail.ErrErased) {

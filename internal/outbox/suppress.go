@@ -36,7 +36,7 @@ func (r *laneRun) suppress(ctx context.Context, claimed []store.Claimed) ([]stor
 	for _, c := range claimed {
 		recipients, left, verdict := withoutSuppressed(c.Recipients, suppressed, whole)
 		switch {
-		case len(verdict.Recipients) == 0 || overridesSuppression(&c):
+		case len(verdict.Recipients) == 0 || mayOverride(&c):
 			rest = append(rest, c)
 		case left:
 			r.unsuppressed[c.ID] = c.Recipients
@@ -49,10 +49,11 @@ func (r *laneRun) suppress(ctx context.Context, claimed []store.Claimed) ([]stor
 	return rest, nil
 }
 
-// overridesSuppression is false for a content that cannot be read; that shows when its turn comes.
-func overridesSuppression(c *store.Claimed) bool {
+// mayOverride says whether a mail goes to suppressed addresses too. One whose content cannot be read might: it is not sent, but put off
+// when its turn comes.
+func mayOverride(c *store.Claimed) bool {
 	content, err := c.Content()
-	return err == nil && content.OverrideSuppression
+	return err != nil || content.OverrideSuppression
 }
 
 // withoutSuppressed fails the suppressed ones of the pending recipients, all of the pending ones when whole and one of them is suppressed. left says that

@@ -111,6 +111,35 @@ func TestSuppressedRecipientsGetNothing(t *testing.T) {
 	}
 }
 
+// A mail whose content cannot be read may override suppressions: it is put off, not refused for good.
+func TestUnreadableContentIsNotSuppressed(t *testing.T) {
+	pgtest.Both(t, func(t *testing.T, url string) {
+		h, far := newHouse(t, url), newFarEnd()
+		idle, err := outbox.New(h.store, nil, outbox.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer idle.Stop(t.Context()) //nolint:errcheck // it only accepts
+		s := &outbox.Submission{TenantID: h.tenant.ID, Actor: "key_test", Purpose: outbox.PurposeBatch, Profile: h.profile(1)}
+		for range 2 {
+			s.Items = append(s.Items, outbox.Item{Draft: &mail.Draft{
+				Subject: "anyway", Text: strings.Repeat("the same in both. ", 30), To: []mail.Address{{Address: "gone@client.example"}}, OverrideSuppression: true,
+			}})
+		}
+		r, err := idle.Submit(t.Context(), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.suppress("gone@client.example")
+		h.exec("DELETE FROM shared_texts")
+		h.engine(far, outbox.Config{})
+		h.await(r.JobID, map[mail.Status]int{mail.StatusDeferred: 2})
+		if m := h.message(r.Messages[0].ID); m.Code != mail.CodeContentUnavailable {
+			t.Errorf("%+v", m)
+		}
+	})
+}
+
 // The far end's word that there is no such mailbox suppresses the address in the commit of the outcome; other refusals do not.
 func TestUnknownMailboxIsSuppressed(t *testing.T) {
 	pgtest.Both(t, func(t *testing.T, url string) {

@@ -59,7 +59,7 @@ const (
 	`
 	pickedPostgres = `
 )
-SELECT u.id, u.tenant_id, u.attempts, u.recipients, p.version, p.pause_count, c.subject, c.body_text, c.body_html, coalesce(c.shared_text_id, ''), c.content
+SELECT u.id, u.tenant_id, u.attempts, u.recipients, p.version, p.pause_count, c.subject, c.text, c.html, coalesce(c.shared_text_id, ''), c.content
 FROM u CROSS JOIN p JOIN message_contents c ON c.tenant_id = u.tenant_id AND c.message_id = u.id ORDER BY u.priority, u.not_before, u.id`
 
 	// The casts hide the values from SQLite's planner. It looks at the value of a bare parameter, to plan for it, and so compiles the
@@ -67,7 +67,7 @@ FROM u CROSS JOIN p JOIN message_contents c ON c.tenant_id = u.tenant_id AND c.m
 	pickSQLite = `SELECT m.id, m.tenant_id, m.attempts, m.recipients, p.version, p.pause_count FROM messages m JOIN sender_profiles p ON p.id = m.profile_id
 WHERE m.profile_id = CAST($1 AS text) AND m.waiting IN ('queued', 'deferred') AND m.priority = CAST($2 AS integer) AND m.not_before <= ` + nowSQLite + `
 AND p.hold IS NULL AND p.deleted_at IS NULL AND p.paused_until <= ` + nowSQLite + ` ORDER BY m.not_before, m.id LIMIT CAST($3 AS integer)`
-	contentsSQLite = `SELECT message_id, subject, body_text, body_html, coalesce(shared_text_id, ''), content FROM message_contents
+	contentsSQLite = `SELECT message_id, subject, text, html, coalesce(shared_text_id, ''), content FROM message_contents
 WHERE tenant_id = $1 AND message_id IN (SELECT value FROM json_each($2))`
 	claimOneSQLite    = `UPDATE messages SET status = 'sending', phase = 'claimed', claim = $3 WHERE tenant_id = $1 AND id = $2`
 	insertClaimSQLite = `INSERT INTO claims (token, tenant_id, messages, lease_until, limited) VALUES ($1, $2, $3, ` + nowSQLite + ` + $4, $5)`

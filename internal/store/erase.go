@@ -15,7 +15,7 @@ func (s *Store) Erase(ctx context.Context, tx *Tx, tenantID, id string, e Erasur
 	const (
 		lock  = `SELECT status FROM messages WHERE tenant_id = $1 AND id = $2`
 		read  = `SELECT content, detail, coalesce(shared_text_id, '') FROM message_contents WHERE tenant_id = $1 AND message_id = $2`
-		write = `UPDATE message_contents SET body_text = '', body_html = '', shared_text_id = NULL, content = $3, detail = $4 WHERE tenant_id = $1 AND message_id = $2`
+		write = `UPDATE message_contents SET text = '', html = '', shared_text_id = NULL, content = $3, detail = $4 WHERE tenant_id = $1 AND message_id = $2`
 		// The job is locked: nobody else erases one of its messages meanwhile, and none is added to a shared text later.
 		unshare = `DELETE FROM shared_texts WHERE tenant_id = $1 AND id = $2 AND NOT EXISTS (SELECT 1 FROM messages m
 			JOIN message_contents c ON c.tenant_id = m.tenant_id AND c.message_id = m.id WHERE m.tenant_id = $1 AND m.job_id = $3 AND c.shared_text_id = $2)`

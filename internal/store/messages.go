@@ -155,7 +155,7 @@ func (s *Store) MessageContent(ctx context.Context, tenantID, id string) (*mail.
 	return c, nil
 }
 
-const contentSQL = `SELECT c.subject, c.body_text, c.body_html, coalesce(c.shared_text_id, ''), c.content, coalesce(t.id, ''), coalesce(t.body_text, ''), coalesce(t.body_html, '')
+const contentSQL = `SELECT c.subject, c.text, c.html, coalesce(c.shared_text_id, ''), c.content, coalesce(t.id, ''), coalesce(t.text, ''), coalesce(t.html, '')
 FROM message_contents c LEFT JOIN shared_texts t ON t.tenant_id = c.tenant_id AND t.id = c.shared_text_id
 WHERE c.tenant_id = $1 AND c.message_id = $2`
 

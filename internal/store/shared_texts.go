@@ -17,7 +17,7 @@ import (
 // that no text has it (Unicode 23.7).
 const hole = "\uFDD2"
 
-// leastShared is from how many bytes on a text is worth a row of its own.
+// leastShared is from how many bytes, saved for each mail, a text is worth a row of its own.
 const leastShared = 256
 
 // sharedText is the text and the HTML of several mails, with a hole for each value.
@@ -51,7 +51,7 @@ func shareTexts(messages []NewMessage) []*sharedText {
 	for i := range messages {
 		c := messages[i].Content
 		shape := shapeOf(c)
-		if shape.text+shape.html < leastShared || strings.Contains(c.Text, hole) || strings.Contains(c.HTML, hole) {
+		if shape.text+shape.html-len(hole)*(shape.textValues+shape.htmlValues) < leastShared || strings.Contains(c.Text, hole) || strings.Contains(c.HTML, hole) {
 			continue
 		}
 		like := byShape[shape]
@@ -140,7 +140,7 @@ type storedContent struct {
 	shared              *sharedText
 }
 
-// columns are where subject, body_text, body_html, shared_text_id ("" for null) and content are scanned to.
+// columns are where subject, text, html, shared_text_id ("" for null) and content are scanned to.
 func (s *storedContent) columns() []any {
 	return []any{&s.subject, &s.text, &s.html, &s.sharedID, &s.doc}
 }
@@ -193,7 +193,7 @@ func (s *sharedTexts) put(k sharedKey, t *sharedText) {
 	s.size += size
 }
 
-const sharedTextSQL = `SELECT body_text, body_html FROM shared_texts WHERE tenant_id = $1 AND id = $2`
+const sharedTextSQL = `SELECT text, html FROM shared_texts WHERE tenant_id = $1 AND id = $2`
 
 // sharedText gives a shared text, from memory if it is there.
 func (s *Store) sharedText(ctx context.Context, tenantID, id string) (*sharedText, error) {

@@ -20,6 +20,10 @@ func TestShareTexts(t *testing.T) {
 		}
 		return NewMessage{Content: c}
 	}
+	var dense []string
+	for range 100 {
+		dense = append(dense, "abcd", "x")
+	}
 	html := message(long, "a", "")
 	html.Content.HTML, html.Content.HTMLValues = "<p>a</p>", []mail.Span{{From: 3, To: 4}}
 	other := message(long, "b", "")
@@ -36,6 +40,7 @@ func TestShareTexts(t *testing.T) {
 		{"no values", []NewMessage{message(long), message(long)}, "AA"},
 		{"value at the start, values side by side", []NewMessage{message("", "x", "", "y", long), message("", "", "", "zz", long)}, "AA"},
 		{"short", []NewMessage{message("Dear ", "a", ""), message("Dear ", "b", "")}, "--"},
+		{"more holes than text", []NewMessage{message(dense...), message(dense...)}, "--"},
 		{"two languages", []NewMessage{message(long, "a", ""), message("Cher "+long, "a", ""), message(long, "b", ""), message("Cher "+long, "c", ""), message("Beste "+long, "d", "")}, "ABAB-"},
 		{"alike in size alone", []NewMessage{message(long, "a", "."), message(long, "b", "!"), message(long, "c", ".")}, "A-A"},
 		{"a value elsewhere", []NewMessage{message(long+"a", "x", ""), message(long, "x", "a")}, "--"},

@@ -47,7 +47,7 @@ func TestSharedTexts(t *testing.T) {
 			if n := count(t, s, "SELECT count(*) FROM shared_texts WHERE job_id = '"+job.ID+"'"); n != 2 {
 				t.Fatalf("%d shared texts", n)
 			}
-			if n := count(t, s, "SELECT max(length(body_text) + length(body_html)) FROM message_contents"); n > 50 {
+			if n := count(t, s, "SELECT max(length(text) + length(html)) FROM message_contents"); n > 50 {
 				t.Errorf("a message is stored with a text of %d characters", n)
 			}
 			for id, c := range want {
@@ -122,6 +122,25 @@ func TestSharedTextIsGone(t *testing.T) {
 			if content, err := c.Content(); (err == nil) != (c.ID == others[0]) {
 				t.Errorf("%s: %+v, %v", c.ID, content, err)
 			}
+		}
+	})
+}
+
+// A program from before shared texts, which may still run beside a migrated database or be put back, must not take a mail's values
+// for its text.
+func TestOlderProgramsReadNoTexts(t *testing.T) {
+	both(t, func(t *testing.T, s *store.Store) {
+		err := s.Write(t.Context(), func(ctx context.Context, tx *store.Tx) (err error) {
+			const old = `SELECT subject, body_text, body_html, content FROM message_contents`
+			if tx.PG != nil {
+				_, err = tx.PG.Exec(ctx, old)
+			} else {
+				_, err = tx.SQL.ExecContext(ctx, old)
+			}
+			return err
+		})
+		if err == nil {
+			t.Error("the statement of an older program finds texts")
 		}
 	})
 }

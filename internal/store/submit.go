@@ -156,9 +156,9 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[], 
 SELECT id, tenant, job, profile, 'queued', priority, coalesce(nullif(not_before, 0), ` + nowPostgres + `), expires, recipients, created, created
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::bigint[], $7::bigint[], $8::text[], $9::bigint[])
 AS u (id, tenant, job, profile, priority, not_before, expires, recipients, created)`
-	insertContentsPostgres = `INSERT INTO message_contents (message_id, tenant_id, subject, body_text, body_html, content, detail, external_id, shared_text_id)
+	insertContentsPostgres = `INSERT INTO message_contents (message_id, tenant_id, subject, text, html, content, detail, external_id, shared_text_id)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[])`
-	insertSharedTextsPostgres = `INSERT INTO shared_texts (tenant_id, id, job_id, body_text, body_html)
+	insertSharedTextsPostgres = `INSERT INTO shared_texts (tenant_id, id, job_id, text, html)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])`
 )
 
@@ -253,7 +253,7 @@ func copyMessages(ctx context.Context, tx pgx.Tx, rows []subRow, now int64) erro
 		return err
 	}
 	_, err = tx.CopyFrom(ctx, pgx.Identifier{"message_contents"},
-		[]string{"message_id", "tenant_id", "subject", "body_text", "body_html", "content", "detail", "external_id", "shared_text_id"},
+		[]string{"message_id", "tenant_id", "subject", "text", "html", "content", "detail", "external_id", "shared_text_id"},
 		pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
 			r := rows[i]
 			return []any{r.id, r.sub.TenantID, r.subject, r.bodyText, r.bodyHTML, r.content, r.detail, r.externalID, r.sharedText}, nil
@@ -283,8 +283,8 @@ func (c columns) add(values ...string) {
 const (
 	insertJobSQLite     = `INSERT INTO send_jobs (id, tenant_id, purpose, sender_profile_id, total, detail, send_at, created_by, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	insertMessageSQLite = `INSERT INTO messages (id, tenant_id, job_id, profile_id, status, priority, not_before, expires_at, recipients, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, coalesce(nullif(?, 0), ` + nowSQLite + `), ?, ?, ?, ?)`
-	insertContentSQLite = `INSERT INTO message_contents (message_id, tenant_id, subject, body_text, body_html, content, detail, external_id, shared_text_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
-	insertSharedTextSQL = `INSERT INTO shared_texts (tenant_id, id, job_id, body_text, body_html) VALUES (?, ?, ?, ?, ?)`
+	insertContentSQLite = `INSERT INTO message_contents (message_id, tenant_id, subject, text, html, content, detail, external_id, shared_text_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	insertSharedTextSQL = `INSERT INTO shared_texts (tenant_id, id, job_id, text, html) VALUES (?, ?, ?, ?, ?)`
 )
 
 func (s *Store) insertSubmissionsSQLite(ctx context.Context, tx *Tx, subs []*Submission) error {
