@@ -262,14 +262,46 @@ func TestHangUpDuringCommit(t *testing.T) {
 	}
 }
 
-// A server that refuses in the middle of a body that it does not read to its end.
+// A server that refuses in the middle of a body that it does not read to its end: more than the line holds, so it cannot be
+// written.
 func TestRefusedInTheBody(t *testing.T) {
 	s := tt.StartSMTP(t, tt.SMTPConfig{Hook: at("BODY", tt.Action{Reply: "552 5.3.4 too big", Drop: true})})
-	session := open(t, profile(s))
-	v := session.Send(t.Context(), tt.Message(t, profile(s), "a@zoe.example"), commit)
+	p := profile(s)
+	session := open(t, p)
+	small := tt.Message(t, p, "a@zoe.example")
+	c := *small.Content
+	c.Text = strings.Repeat("Voici votre facture, et encore une ligne.\n", 1<<20)
+	large, err := mail.Render(t.Context(), &c, p, small.Envelope, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := session.Send(t.Context(), large, func(context.Context) error {
+		t.Error("commit was called")
+		return nil
+	})
 	// Either the words arrive or the reset is faster; both are known to be before the dot.
 	if v.Outcome != mail.OutcomePermanent && v.Outcome != mail.OutcomeTemporary || v.Step != "body" || s.Accepted() != 0 {
 		t.Errorf("verdict %+v", v)
+	}
+}
+
+// The same with a body that the line holds: the refusal meets the mail before its dot or just after it, and then a reset may
+// take the words away.
+func TestRefusedBesideTheDot(t *testing.T) {
+	s := tt.StartSMTP(t, tt.SMTPConfig{Hook: at("BODY", tt.Action{Reply: "552 5.3.4 too big", Drop: true})})
+	for range 200 {
+		session := open(t, profile(s))
+		v := session.Send(t.Context(), tt.Message(t, profile(s), "a@zoe.example"), commit)
+		switch {
+		case v.Outcome == mail.OutcomePermanent && v.Code == smtp.CodeMessageTooLarge && (v.Step == "body" || v.Step == "final"):
+		case v.Outcome == mail.OutcomeTemporary && v.Step == "body":
+		case v.Outcome == mail.OutcomeUncertain && v.Step == "final":
+		default:
+			t.Errorf("verdict %+v", v)
+		}
+	}
+	if s.Accepted() != 0 {
+		t.Errorf("%d mails accepted", s.Accepted())
 	}
 }
 
