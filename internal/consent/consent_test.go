@@ -350,7 +350,7 @@ func TestAliasMayConnect(t *testing.T) {
 }
 
 func TestReturnURLs(t *testing.T) {
-	w := newWorld(t, "sqlite:"+t.TempDir()+"/f.db", transporttest.GoogleConfig{})
+	w := newWorld(t, pgtest.PreparedSQLite(t, "consent", migrate), transporttest.GoogleConfig{})
 	for address, want := range map[string]bool{
 		"":                             true,
 		"https://app.zoe.example/mail": true, "https://app.zoe.example/mail/": true, "https://app.zoe.example/mail/done?x=1": true, "https://APP.zoe.example/mail": true,
@@ -502,7 +502,7 @@ func TestOneBrowserLeaves(t *testing.T) {
 
 // Whose the account is counts only when Google says so, of this client, now.
 func TestIdentity(t *testing.T) {
-	w := newWorld(t, pgtest.SQLite(t), transporttest.GoogleConfig{})
+	w := newWorld(t, pgtest.PreparedSQLite(t, "consent", migrate), transporttest.GoogleConfig{})
 	claims := func(change map[string]any) string {
 		c := map[string]any{"iss": "https://accounts.google.com", "aud": "id-2", "exp": time.Now().Add(time.Hour).Unix(), "email": address, "email_verified": true}
 		maps.Copy(c, change)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/winprest/facteur/internal/consent"
 	"github.com/winprest/facteur/internal/mail"
+	"github.com/winprest/facteur/internal/pgtest"
 	"github.com/winprest/facteur/internal/store"
 	"github.com/winprest/facteur/internal/transport/transporttest"
 )
@@ -208,7 +209,7 @@ func TestLeaseOfADeadProcess(t *testing.T) {
 }
 
 func TestWaiterMayGiveUp(t *testing.T) {
-	w := newWorld(t, "sqlite:"+t.TempDir()+"/f.db", transporttest.GoogleConfig{})
+	w := newWorld(t, pgtest.PreparedSQLite(t, "consent", migrate), transporttest.GoogleConfig{})
 	w.connect(w.profile)
 	p := w.read(w.profile)
 	w.expireAccess(p)

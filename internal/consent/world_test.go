@@ -59,12 +59,10 @@ const (
 // both runs a test in a fresh world on each database.
 func both(t *testing.T, google transporttest.GoogleConfig, test func(w *world)) {
 	t.Helper()
-	t.Run("sqlite", func(t *testing.T) { test(newWorld(t, pgtest.SQLite(t), google)) })
-	t.Run("postgres", func(t *testing.T) {
-		url := pgtest.Prepared(t, "consent", func(url string) error { return store.Migrate(context.Background(), url) })
-		test(newWorld(t, url, google))
-	})
+	pgtest.BothPrepared(t, "consent", migrate, func(t *testing.T, url string) { test(newWorld(t, url, google)) })
 }
+
+func migrate(url string) error { return store.Migrate(context.Background(), url) }
 
 func newWorld(t *testing.T, dsn string, google transporttest.GoogleConfig) *world {
 	t.Helper()
@@ -80,9 +78,6 @@ func newWorld(t *testing.T, dsn string, google transporttest.GoogleConfig) *worl
 		t.Fatal(err)
 	}
 	w.store = w.open()
-	if err := w.store.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	urls := w.google.URLs()
 	w.config = consent.Config{
 		Clients: []consent.Client{

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -36,18 +35,8 @@ type world struct {
 
 func both(t *testing.T, test func(w *world)) {
 	t.Helper()
-	migrate := func(url string) error {
-		s, err := store.Open(context.Background(), store.Config{URL: url})
-		if err != nil {
-			return err
-		}
-		defer s.Close()
-		if err := s.Migrate(context.Background()); err != nil {
-			return err
-		}
-		return outbox.Migrate(context.Background(), s)
-	}
-	run := func(t *testing.T, url string) {
+	migrate := func(url string) error { return store.Migrate(context.Background(), url, outbox.Migrate) }
+	pgtest.BothPrepared(t, "notify", migrate, func(t *testing.T, url string) {
 		keys, err := store.NewKeyset()
 		if err != nil {
 			t.Fatal(err)
@@ -56,15 +45,7 @@ func both(t *testing.T, test func(w *world)) {
 		w.store = w.open()
 		w.receiver = newReceiver(t, true)
 		test(w)
-	}
-	t.Run("sqlite", func(t *testing.T) {
-		url := filepath.Join(t.TempDir(), "facteur.db")
-		if err := migrate(url); err != nil {
-			t.Fatal(err)
-		}
-		run(t, url)
 	})
-	t.Run("postgres", func(t *testing.T) { run(t, pgtest.Prepared(t, "notify", migrate)) })
 }
 
 func (w *world) open() *store.Store {

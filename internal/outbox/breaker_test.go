@@ -7,7 +7,6 @@ import (
 
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/outbox"
-	"github.com/winprest/facteur/internal/pgtest"
 )
 
 // endPause lets a profile's pause be over, as its time does.
@@ -44,7 +43,7 @@ func (h *house) rested(jobID string) map[mail.Status]int {
 // A server takes every mail of 800 and says nothing: a few are uncertain, three and one for each further connection, then one for each pause. When it
 // has recovered all the rest is sent, by several connections again, and none twice.
 func TestSilentServerStopsTheBatch(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		const connections = 4
 		h, far := newHouse(t, url), newFarEnd()
 		var broken atomic.Bool
@@ -85,7 +84,7 @@ func TestSilentServerStopsTheBatch(t *testing.T) {
 
 // Two processes count each for itself, and the pause of one stops both.
 func TestSilentServerStopsBothProcesses(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		const connections = 4
 		h, far := newHouse(t, url), newFarEnd()
 		far.answer = func(*mail.Rendered) mail.Verdict { return mail.Verdict{Step: "final", Code: "smtp_outcome_unknown"} }
@@ -101,7 +100,7 @@ func TestSilentServerStopsBothProcesses(t *testing.T) {
 
 // Every mail is put off: some burn an attempt, the rest waits for the server without one.
 func TestServerThatDefersStopsTheBatch(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		far.answer = func(*mail.Rendered) mail.Verdict {
 			return mail.Verdict{Outcome: mail.OutcomeTemporary, Code: "smtp_message_deferred", Step: "final", Reply: mail.Reply{Code: 451}}
@@ -123,7 +122,7 @@ func TestServerThatDefersStopsTheBatch(t *testing.T) {
 
 // A batch to a hundred addresses that do not exist is no fault of the server's.
 func TestRefusedRecipientsPauseNothing(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		far.answer = func(*mail.Rendered) mail.Verdict {
 			return mail.Verdict{Outcome: mail.OutcomePermanent, Scope: mail.ScopeRecipient, Code: "recipient_unknown", Step: "rcpt", Reply: mail.Reply{Code: 550, Enhanced: "5.1.1"}}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/outbox"
-	"github.com/winprest/facteur/internal/pgtest"
 	"github.com/winprest/facteur/internal/store"
 )
 
@@ -24,7 +23,7 @@ func (h *house) invoices(p *mail.Profile, prefix string, n int) *outbox.Submissi
 
 // A failed mail is tried again by one person while another sends its document anew: one of the two wins.
 func TestRetryAgainstANewMail(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		far.answer = func(*mail.Rendered) mail.Verdict {
 			return mail.Verdict{Outcome: mail.OutcomePermanent, Code: "content_refused"}
@@ -65,7 +64,7 @@ func TestRetryAgainstANewMail(t *testing.T) {
 
 // Two processes accept the same batch at once, in opposite orders: one of them, whole.
 func TestTheSameBatchInTwoProcesses(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h := newHouse(t, url)
 		p := h.profile(1)
 		for round := range 5 {
@@ -99,7 +98,7 @@ func TestTheSameBatchInTwoProcesses(t *testing.T) {
 
 // A mail that has reached one of its two recipients is canceled before the other's turn: only the other has not got the document.
 func TestCanceledHalfway(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		far.answer = func(m *mail.Rendered) mail.Verdict {
 			return mail.Verdict{Outcome: mail.OutcomeSent, Recipients: []mail.RecipientVerdict{

@@ -11,13 +11,12 @@ import (
 
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/outbox"
-	"github.com/winprest/facteur/internal/pgtest"
 	"github.com/winprest/facteur/internal/store"
 )
 
 // What is erased is gone from the database, and its hash is that of the mail as it was.
 func TestErase(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		o := h.engine(far, outbox.Config{})
 		p := h.profile(1)
@@ -71,7 +70,7 @@ func TestErase(t *testing.T) {
 
 // A failed mail is tried again by one person while another erases it: one of the two wins, and no mail without content goes out.
 func TestEraseAgainstRetry(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		far.answer = func(*mail.Rendered) mail.Verdict {
 			return mail.Verdict{Outcome: mail.OutcomePermanent, Code: "content_refused"}
@@ -104,7 +103,7 @@ func TestEraseAgainstRetry(t *testing.T) {
 
 // What was erased is left out when all that failed of a job is tried again.
 func TestErasedIsNotRetried(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		var mended atomic.Bool
 		far.answer = func(*mail.Rendered) mail.Verdict {

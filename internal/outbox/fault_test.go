@@ -13,7 +13,6 @@ import (
 
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/outbox"
-	"github.com/winprest/facteur/internal/pgtest"
 	"github.com/winprest/facteur/internal/store"
 	"github.com/winprest/facteur/internal/transport"
 )
@@ -31,7 +30,7 @@ func (b *barrier) wait() { <-b.ch }
 
 // Every kind of verdict, from the far end to the state that a caller reads.
 func TestVerdictsBecomeStates(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		far.answer = func(m *mail.Rendered) mail.Verdict {
 			switch word, _, _ := strings.Cut(m.Envelope.To[0], "@"); word {
@@ -84,7 +83,7 @@ func TestVerdictsBecomeStates(t *testing.T) {
 // A bad login on the first of 200: the profile is held after at most one try a connection, nothing is burnt, and the edit
 // that mends it sends everything once.
 func TestProfileTroubleHoldsTheQueue(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		var mu sync.Mutex
 		tries, mended := 0, false
@@ -131,7 +130,7 @@ func TestProfileTroubleHoldsTheQueue(t *testing.T) {
 
 // A server that is away pauses the profile and is tried again by itself.
 func TestServerAwayPausesTheProfile(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		far.openErr = func(*mail.Profile) error {
 			return &transport.Error{Err: errors.New("refused"), Verdict: mail.Verdict{
@@ -175,7 +174,7 @@ func TestServerAwayPausesTheProfile(t *testing.T) {
 
 // A kept connection that turns out dead costs nothing: the same attempt goes on over a new one.
 func TestStaleConnectionIsReplaced(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		var mu sync.Mutex
 		n := 0
@@ -199,7 +198,7 @@ func TestStaleConnectionIsReplaced(t *testing.T) {
 
 // Cancel, between the claim and the mark, wins: the mark is fenced off and nothing is handed over.
 func TestCancelAfterClaim(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		reached, goOn := make(chan struct{}), newBarrier()
 		defer goOn.open() // before the engine stops, which waits for it
@@ -234,7 +233,7 @@ func TestCancelAfterClaim(t *testing.T) {
 }
 
 func TestCancelJobLeavesNothingBehind(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		o := h.engine(far, outbox.Config{})
 		r := h.submit(o, h.profile(3), outbox.PurposeBatch, 1000)
@@ -258,7 +257,7 @@ func TestCancelJobLeavesNothingBehind(t *testing.T) {
 // A process that dies (here: an engine whose lease runs out under it) between the mark and the outcome leaves uncertain, and
 // its own late outcome, if it comes, is proof.
 func TestLateOutcomeIsProof(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		reached, goOn := make(chan struct{}), newBarrier()
 		defer goOn.open() // before the engine stops, which waits for it
@@ -285,7 +284,7 @@ func TestLateOutcomeIsProof(t *testing.T) {
 
 // A lease that runs out before the mark: the message goes back, another lane sends it, and the first one's mark is refused.
 func TestLostClaimGoesBack(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		reached, goOn := make(chan struct{}), newBarrier()
 		defer goOn.open() // before the engine stops, which waits for it
@@ -315,7 +314,7 @@ func TestLostClaimGoesBack(t *testing.T) {
 }
 
 func TestResolveAndRetry(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		var mu sync.Mutex
 		verdict := mail.Verdict{Code: "smtp_final_lost"}
@@ -364,7 +363,7 @@ func TestResolveAndRetry(t *testing.T) {
 }
 
 func TestExpiredMailFails(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		far.answer = func(*mail.Rendered) mail.Verdict {
 			return mail.Verdict{Outcome: mail.OutcomeTemporary, Code: "mailbox_busy"}
@@ -379,7 +378,7 @@ func TestExpiredMailFails(t *testing.T) {
 }
 
 func TestScheduledMailWaits(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		o := h.engine(far, outbox.Config{})
 		s := h.submission(h.profile(1), outbox.PurposeOneOff, 1)
@@ -396,7 +395,7 @@ func TestScheduledMailWaits(t *testing.T) {
 }
 
 func TestWrongInputStoresNothing(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		o := h.engine(far, outbox.Config{})
 		s := h.submission(h.profile(1), outbox.PurposeBatch, 3)
@@ -419,7 +418,7 @@ func TestWrongInputStoresNothing(t *testing.T) {
 
 // Fifty submissions with one key at once are one job; the others are told that the key is used.
 func TestOneKeyOneJob(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		engines := []*outbox.Outbox{h.engine(far, outbox.Config{}), h.engine(far, outbox.Config{})}
 		p := h.profile(2)
@@ -458,7 +457,7 @@ func TestOneKeyOneJob(t *testing.T) {
 
 // A worker with the wrong keyset pauses the profile and says why; the mail waits for the right one.
 func TestWrongKeysetPausesTheProfile(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		right, err := store.NewKeyset()
 		if err != nil {
 			t.Fatal(err)

@@ -8,14 +8,13 @@ import (
 
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/outbox"
-	"github.com/winprest/facteur/internal/pgtest"
 	"github.com/winprest/facteur/internal/store"
 	"github.com/winprest/facteur/internal/transport"
 )
 
 // What is told of a job has its counts as they are then.
 func TestEventsHaveTheCountsOfTheirTime(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		far.answer = func(*mail.Rendered) mail.Verdict {
 			time.Sleep(20 * time.Millisecond) // as a server does
@@ -51,7 +50,7 @@ func TestEventsHaveTheCountsOfTheirTime(t *testing.T) {
 
 // A job whose hours ended while no process ran sends nothing when one starts.
 func TestStartOutsideTheWindow(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		accepts, err := outbox.New(h.store, transport.NewRegistry(far), outbox.Config{})
 		if err != nil {

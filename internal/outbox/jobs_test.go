@@ -12,7 +12,6 @@ import (
 
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/outbox"
-	"github.com/winprest/facteur/internal/pgtest"
 	"github.com/winprest/facteur/internal/store"
 )
 
@@ -49,7 +48,7 @@ func (h *house) submitWith(o *outbox.Outbox, s *outbox.Submission, rules mail.Jo
 
 // When a pause is answered, nothing is handed over any more but what was marked, by no process.
 func TestPauseHoldsInEveryProcess(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		const n = 2000
 		begun := make(chan struct{})
@@ -99,7 +98,7 @@ func TestPauseHoldsInEveryProcess(t *testing.T) {
 
 // Canceled in the middle, every message ends sent or canceled, and the far end has exactly those that are sent.
 func TestCancelInTheMiddle(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		const n = 10_000
 		reached := make(chan struct{})
@@ -129,7 +128,7 @@ func TestCancelInTheMiddle(t *testing.T) {
 
 // What was being handed over when its job was stopped, and comes back, waits or is canceled with the others.
 func TestWhatComesBackFollowsItsJob(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		const lanes = 3
 		arrived, answer := make(chan struct{}, 100), make(chan struct{}, 100)
@@ -178,7 +177,7 @@ func TestWhatComesBackFollowsItsJob(t *testing.T) {
 }
 
 func TestCanary(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		const n = 40
 		answers := make(chan mail.Verdict)
@@ -261,7 +260,7 @@ func TestCanary(t *testing.T) {
 
 // The stop rule holds many lanes: what fails after it is what they had in hand.
 func TestStopRule(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		const n, limit = 2000, 5
 		far.answer = func(*mail.Rendered) mail.Verdict {
@@ -286,7 +285,7 @@ func TestStopRule(t *testing.T) {
 }
 
 func TestManualRelease(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		o := h.engine(far, outbox.Config{})
 		r := h.submitWith(o, h.submission(h.profile(4), outbox.PurposeBatch, 150), mail.JobRules{Manual: true})
@@ -312,7 +311,7 @@ func TestManualRelease(t *testing.T) {
 
 // What nobody releases comes to an end, and is still there to be looked at.
 func TestUnreleasedJobsExpire(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		o := h.engine(far, outbox.Config{Unreleased: time.Millisecond})
 		p := h.profile(4)
@@ -340,7 +339,7 @@ func TestUnreleasedJobsExpire(t *testing.T) {
 }
 
 func TestADraftKeepsItsProfile(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		o := h.engine(far, outbox.Config{})
 		p := h.profile(1)
@@ -365,7 +364,7 @@ func TestADraftKeepsItsProfile(t *testing.T) {
 }
 
 func TestRetryFailed(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		var mended atomic.Bool
 		far.answer = func(m *mail.Rendered) mail.Verdict {
@@ -416,7 +415,7 @@ func TestRetryFailed(t *testing.T) {
 
 // What is retried while the gate is closed waits with the others, whoever retries it.
 func TestRetryBehindAClosedGate(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		far.answer = func(*mail.Rendered) mail.Verdict {
 			return mail.Verdict{Outcome: mail.OutcomePermanent, Code: "content_refused"}
@@ -446,7 +445,7 @@ func TestRetryBehindAClosedGate(t *testing.T) {
 
 // The window is a gate like the others; the clock moves it.
 func TestOutsideTheWindow(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		o := h.engine(far, outbox.Config{})
 		// Closed for the next hours, on whatever day this runs.

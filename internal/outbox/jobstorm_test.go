@@ -10,14 +10,13 @@ import (
 
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/outbox"
-	"github.com/winprest/facteur/internal/pgtest"
 	"github.com/winprest/facteur/internal/store"
 )
 
 // Several people pull at one job in two processes while it is sent. Whatever they do, nothing goes out twice, the counts agree with the far end,
 // and when they let it go it comes to its end.
 func TestManyHandsOnOneJob(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		var answers atomic.Int64
 		far.answer = func(*mail.Rendered) mail.Verdict {

@@ -13,7 +13,6 @@ import (
 
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/outbox"
-	"github.com/winprest/facteur/internal/pgtest"
 	"github.com/winprest/facteur/internal/store"
 )
 
@@ -150,7 +149,7 @@ func TestLimitsHoldAcrossProcesses(t *testing.T) {
 		{"four connections", 4, mail.Limits{PerMinute: 90, PerHour: 150}, 200},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			pgtest.Both(t, func(t *testing.T, url string) {
+			both(t, func(t *testing.T, url string) {
 				h, far := newHouse(t, url), newFarEnd()
 				c := &clock{h: h}
 				var n int
@@ -218,7 +217,7 @@ func TestLimitsHoldAcrossProcesses(t *testing.T) {
 
 // A lane without room sleeps, and nobody wakes it before there is some.
 func TestLimitedLaneSleepsUntilThereIsRoom(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		c := &clock{h: h}
 		o := h.engine(far, outbox.Config{Sweep: time.Hour})
@@ -259,7 +258,7 @@ func TestLimitedLaneSleepsUntilThereIsRoom(t *testing.T) {
 
 // What never reached the far end is room again.
 func TestUnusedRoomIsGivenBack(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		var down sync.Mutex
 		broken := true
@@ -302,7 +301,7 @@ func TestUnusedRoomIsGivenBack(t *testing.T) {
 
 // Limits that are set while mail goes out hold for what is claimed from then on; lifting them has the rest go at once.
 func TestLimitsAreEdited(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		reached, goOn := make(chan struct{}), newBarrier()
 		defer goOn.open()
@@ -336,7 +335,7 @@ func TestLimitsAreEdited(t *testing.T) {
 
 // A process that dies in the middle has used what it had claimed.
 func TestDeadProcessKeepsItsRoom(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		p := h.limitedProfile(1, mail.Limits{PerDay: 10})
 		o := h.engine(far, outbox.Config{Sweep: time.Hour})

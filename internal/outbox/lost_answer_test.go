@@ -97,7 +97,7 @@ func (b *badLine) serve() {
 
 // A submission whose commit was done but not answered is accepted, alone and among others.
 func TestSubmitWhoseAnswerIsLost(t *testing.T) {
-	h := newHouse(t, pgtest.New(t))
+	h := newHouse(t, pgtest.Prepared(t, "outbox", migrate))
 	p := h.profile(1)
 	var left atomic.Int32
 	line := newBadLine(t, h.url, func(request []byte) bool {
@@ -133,7 +133,7 @@ func TestSubmitWhoseAnswerIsLost(t *testing.T) {
 // The database's answers are lost at random while two processes send: every mail is handed over at most once, and what was
 // recorded is what happened.
 func TestSendingOverABadLine(t *testing.T) {
-	h, far := newHouse(t, pgtest.New(t)), newFarEnd()
+	h, far := newHouse(t, pgtest.Prepared(t, "outbox", migrate)), newFarEnd()
 	p := h.profile(6)
 	var n, cuts atomic.Int32
 	var calm atomic.Bool
@@ -212,7 +212,7 @@ func TestSendingOverABadLine(t *testing.T) {
 
 // The outcome of a hand-over that was declared lost is about the same attempt, and an outcome written twice counts once.
 func TestLateOutcomeIsTheSameAttempt(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		reached, goOn := make(chan struct{}), newBarrier()
 		defer goOn.open()
@@ -253,7 +253,7 @@ func TestLateOutcomeIsTheSameAttempt(t *testing.T) {
 
 // A mail that is tried again while the reaper gives it up keeps what the last attempt did.
 func TestExpiryDoesNotUndoAnAttempt(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		far.answer = func(*mail.Rendered) mail.Verdict {
 			return mail.Verdict{Outcome: mail.OutcomeTemporary, Code: "mailbox_busy"}
@@ -275,7 +275,7 @@ func TestExpiryDoesNotUndoAnAttempt(t *testing.T) {
 
 // A session that turns out stale after its commit is replaced like any other: the mail was not handed over.
 func TestStaleAfterTheCommit(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		var calls atomic.Int32
 		far.answer = func(*mail.Rendered) mail.Verdict {
@@ -295,7 +295,7 @@ func TestStaleAfterTheCommit(t *testing.T) {
 
 // What a person takes as sent ends the wait for those recipients; the others have their full time again.
 func TestResolvedRestHasTime(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		var later atomic.Bool
 		far.answer = func(m *mail.Rendered) mail.Verdict {
@@ -329,7 +329,7 @@ func TestResolvedRestHasTime(t *testing.T) {
 
 // Two workers that believe to have the same mail, one of them wrongly, may ask for it in one commit: only one is told yes.
 func TestOneMarkForOneMail(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h := newHouse(t, url)
 		accepting, err := outbox.New(h.store, nil, outbox.Config{})
 		if err != nil {

@@ -140,6 +140,14 @@ func (s *farSession) Send(ctx context.Context, m *mail.Rendered, commit func(con
 	return v
 }
 
+// both runs a test on a migrated database of either kind.
+func both(t *testing.T, test func(t *testing.T, url string)) {
+	t.Helper()
+	pgtest.BothPrepared(t, "outbox", migrate, test)
+}
+
+func migrate(url string) error { return store.Migrate(context.Background(), url, outbox.Migrate) }
+
 // house is a store with one tenant, and engines on it.
 type house struct {
 	t      *testing.T
@@ -152,12 +160,6 @@ func newHouse(t *testing.T, url string) *house {
 	t.Helper()
 	ctx := t.Context()
 	h := &house{t: t, url: url, store: openStore(t, url)}
-	if err := h.store.Migrate(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if err := outbox.Migrate(ctx, h.store); err != nil {
-		t.Fatal(err)
-	}
 	h.tenant = &store.Tenant{Name: "Firm"}
 	if err := h.store.CreateTenant(ctx, h.tenant, nil); err != nil {
 		t.Fatal(err)
@@ -322,7 +324,7 @@ func eventually(t *testing.T, check func() error) {
 }
 
 func TestBatchIsSentOnce(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		o := h.engine(far, outbox.Config{})
 		r := h.submit(o, h.profile(4), outbox.PurposeBatch, 300)
@@ -343,7 +345,7 @@ func TestBatchIsSentOnce(t *testing.T) {
 
 // TestConnectionLimitHoldsAcrossProcesses runs two engines, each with its own pool, against one profile.
 func TestConnectionLimitHoldsAcrossProcesses(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		a, b := h.engine(far, outbox.Config{Linger: time.Millisecond}), h.engine(far, outbox.Config{Linger: time.Millisecond})
 		p := h.profile(3)
@@ -366,7 +368,7 @@ func TestConnectionLimitHoldsAcrossProcesses(t *testing.T) {
 // TestNoWakeUpIsLost sends single mails one after the other at the moment the lane goes to sleep, with a reaper that does
 // not help: a lost wake-up leaves a mail unsent.
 func TestNoWakeUpIsLost(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		o := h.engine(far, outbox.Config{Sweep: time.Hour, Linger: time.Nanosecond})
 		p := h.profile(1)
@@ -396,7 +398,7 @@ func TestNoWakeUpIsLost(t *testing.T) {
 }
 
 func TestOneOffOvertakesBatch(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		began := make(chan struct{})
 		var once sync.Once
@@ -421,7 +423,7 @@ func TestOneOffOvertakesBatch(t *testing.T) {
 // TestBigBatchDoesNotStarveAnotherTenant has one worker, a profile with far more mail than a slice, and then a single mail of
 // another profile.
 func TestBigBatchDoesNotStarveAnotherProfile(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		o := h.engine(far, outbox.Config{Workers: 1, Slice: 20 * time.Millisecond})
 		big, small := h.profile(5), h.profile(1)

@@ -13,7 +13,6 @@ import (
 
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/outbox"
-	"github.com/winprest/facteur/internal/pgtest"
 	"github.com/winprest/facteur/internal/store"
 )
 
@@ -74,7 +73,7 @@ func value[T any](h *house, query string, args ...any) (v T) {
 // Renewals, the reaper and a cancel write to the messages that the journal is writing to: they must not wait for each other
 // in a ring.
 func TestWritersDoNotDeadlock(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far, log := newHouse(t, url), newFarEnd(), &complaints{}
 		o := h.engine(far, outbox.Config{Lease: 60 * time.Millisecond, Logger: slog.New(log)})
 		p := h.profile(12)
@@ -112,7 +111,7 @@ func TestWritersDoNotDeadlock(t *testing.T) {
 
 // A message that is queued again while its profile is being deleted would wait for ever.
 func TestRetryOfADeletedProfile(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		far.answer = func(*mail.Rendered) mail.Verdict {
 			return mail.Verdict{Outcome: mail.OutcomePermanent, Code: "content_refused"}
@@ -143,7 +142,7 @@ func TestRetryOfADeletedProfile(t *testing.T) {
 
 // A lane that lost its lease to another process stops, also when mail is due without end: two would be over the limit.
 func TestLostLaneStops(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		far.before = func(*mail.Rendered) { time.Sleep(time.Millisecond) }
 		o := h.engine(far, outbox.Config{Lease: 300 * time.Millisecond})
@@ -169,7 +168,7 @@ func TestLostLaneStops(t *testing.T) {
 
 // A lower limit of connections holds at once, also for lanes at work.
 func TestLowerLimitStopsLanes(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		far.before = func(*mail.Rendered) { time.Sleep(2 * time.Millisecond) }
 		o := h.engine(far, outbox.Config{})
@@ -199,7 +198,7 @@ func TestLowerLimitStopsLanes(t *testing.T) {
 
 // Wake-ups that wait long behind others are not lost: making them again every half minute would pile them up.
 func TestWaitingWakeUpsAreNotMadeAgain(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		reached, goOn := make(chan struct{}), newBarrier()
 		defer goOn.open()
@@ -240,7 +239,7 @@ func TestWaitingWakeUpsAreNotMadeAgain(t *testing.T) {
 
 // A mail whose rendering or hand-over panics harms no other, and is not sent again once the far end may have it.
 func TestPanicIsOneMailsTrouble(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		far.before = func(m *mail.Rendered) {
 			if m.Content.Subject == "batch 0" {
@@ -281,7 +280,7 @@ func TestPanicEndsTheTurn(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			pgtest.Both(t, func(t *testing.T, url string) {
+			both(t, func(t *testing.T, url string) {
 				h, far := newHouse(t, url), newFarEnd()
 				harmed := make(chan struct{})
 				harm(far, sync.OnceFunc(func() { close(harmed) }))
@@ -303,7 +302,7 @@ func TestPanicEndsTheTurn(t *testing.T) {
 
 // No claim has the token of another, so that what was written late for one cannot touch the next.
 func TestClaimsHaveTokensOfTheirOwn(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		tokens := map[string]bool{}
 		p := h.profile(1)
@@ -322,7 +321,7 @@ func TestClaimsHaveTokensOfTheirOwn(t *testing.T) {
 
 // The clock of the process that accepts may be ahead of the database's: the mail goes out at once all the same.
 func TestClocksOfProcessesDiffer(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		o := h.engine(far, outbox.Config{Sweep: time.Hour})
 		p := h.profile(1)

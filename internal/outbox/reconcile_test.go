@@ -11,7 +11,6 @@ import (
 
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/outbox"
-	"github.com/winprest/facteur/internal/pgtest"
 	"github.com/winprest/facteur/internal/store"
 	"github.com/winprest/facteur/internal/transport"
 )
@@ -114,7 +113,7 @@ func (h *house) reconciled() map[string]string {
 
 // Two processes, and 5 of 50 mails that are accepted without an answer: all are found, each by one look, none is sent twice.
 func TestUncertainMailIsFound(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newMailbox(true, "batch 3", "batch 17", "batch 18", "batch 30", "batch 49")
 		a, b := h.engine(far, at(time.Millisecond, time.Hour)), h.engine(far, at(time.Millisecond, time.Hour))
 		_ = b
@@ -145,7 +144,7 @@ func TestUncertainMailIsFound(t *testing.T) {
 
 // A mail that is not there, in a mailbox that shows the mails beside it, is sent again with the same Message-ID.
 func TestAbsentMailIsSentAgain(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newMailbox(false, "batch 1", "batch 1", "batch 4")
 		o := h.engine(far, at(time.Millisecond, 50*time.Millisecond))
 		r := h.submit(o, h.profile(1), outbox.PurposeBatch, 5)
@@ -182,7 +181,7 @@ func TestAbsenceIsProven(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			pgtest.Both(t, func(t *testing.T, url string) {
+			both(t, func(t *testing.T, url string) {
 				h, far := newHouse(t, url), newMailbox(false, "batch 0")
 				o := h.engine(far, at(time.Millisecond, 20*time.Millisecond))
 				far.setFind(func(string) (bool, error) { return false, transient }) // until the others are sent
@@ -230,7 +229,7 @@ func (h *house) lookNow() {
 func TestEditedProfileProvesNoAbsence(t *testing.T) {
 	for name, keeps := range map[string]bool{"it had arrived": true, "it had not": false} {
 		t.Run(name, func(t *testing.T) {
-			pgtest.Both(t, func(t *testing.T, url string) {
+			both(t, func(t *testing.T, url string) {
 				h, far := newHouse(t, url), newMailbox(keeps, "batch 1")
 				o := h.engine(far, at(time.Hour))
 				p := h.profile(1)
@@ -254,7 +253,7 @@ func TestEditedProfileProvesNoAbsence(t *testing.T) {
 
 // Nobody expects a mail of last week any more: a person decides.
 func TestOldMailIsNotSentAgain(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newMailbox(false, "batch 1")
 		o := h.engine(far, at(time.Hour))
 		r := h.submit(o, h.profile(1), outbox.PurposeBatch, 3)
@@ -273,7 +272,7 @@ func TestFailedSearchChangesNothing(t *testing.T) {
 		"a riddle":       errors.New("riddle"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			pgtest.Both(t, func(t *testing.T, url string) {
+			both(t, func(t *testing.T, url string) {
 				h, far := newHouse(t, url), newMailbox(true, "batch 1")
 				far.setFind(func(string) (bool, error) { return false, err })
 				o := h.engine(far, at(time.Millisecond))
@@ -306,7 +305,7 @@ func TestFailedSearchChangesNothing(t *testing.T) {
 
 // The looks are in the database: another process makes them when the first is gone.
 func TestLooksSurviveTheProcess(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newMailbox(true, "batch 0")
 		o := h.engine(far, at(time.Hour))
 		r := h.submit(o, h.profile(1), outbox.PurposeBatch, 1)
@@ -324,7 +323,7 @@ func TestLooksSurviveTheProcess(t *testing.T) {
 func TestLostWorkerIsReconciled(t *testing.T) {
 	for name, keeps := range map[string]bool{"it had arrived": true, "it had not": false} {
 		t.Run(name, func(t *testing.T) {
-			pgtest.Both(t, func(t *testing.T, url string) {
+			both(t, func(t *testing.T, url string) {
 				h, far := newHouse(t, url), newMailbox(keeps, "one_off 0")
 				p := h.profile(2)
 				reached, goOn := make(chan struct{}), newBarrier()
@@ -367,7 +366,7 @@ func TestLostWorkerIsReconciled(t *testing.T) {
 
 // A person may be faster than the search, which then has nothing more to say.
 func TestPersonOvertakesTheSearch(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newMailbox(false, "one_off 0")
 		looking, goOn := make(chan struct{}), newBarrier()
 		defer goOn.open()
@@ -395,7 +394,7 @@ func TestPersonOvertakesTheSearch(t *testing.T) {
 
 // Nobody looks for mails of a transport that cannot.
 func TestNoLooksWithoutAFinder(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		far.answer = func(*mail.Rendered) mail.Verdict { return mail.Verdict{Code: "line_lost"} }
 		o := h.engine(far, at(time.Millisecond))
@@ -409,7 +408,7 @@ func TestNoLooksWithoutAFinder(t *testing.T) {
 
 // A person has sent the document of an uncertain mail anew, and said why: its absence is no reason to send it a second time.
 func TestReplacedMailIsNotSentAgain(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newMailbox(false, "batch 1")
 		o := h.engine(far, at(time.Hour))
 		p := h.profile(1)

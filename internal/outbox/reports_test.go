@@ -43,7 +43,7 @@ func (h *house) take(o *outbox.Outbox, want outbox.EventCounts, events ...mail.E
 
 // A mail whose hand-over nobody answered is sent when an event says so; what failed or was canceled stays so.
 func TestEventsProveThatMailWasSent(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		far.answer = func(m *mail.Rendered) mail.Verdict {
 			switch m.Content.Subject {
@@ -109,7 +109,7 @@ func TestEventsProveThatMailWasSent(t *testing.T) {
 
 // Events that are faster than the answer of the hand-over prove it when no answer comes.
 func TestEventBeforeTheOutcome(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		o := h.engine(far, outbox.Config{Sweep: 10 * time.Millisecond})
 		taken := make(chan error, 2)
@@ -149,7 +149,7 @@ func TestEventBeforeTheOutcome(t *testing.T) {
 
 // Replays, other tenants, other transports and strangers' addresses change nothing; the order of events does not matter.
 func TestEventsChangeOnlyWhatTheyAreAbout(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		o := h.engine(far, outbox.Config{})
 		r := h.submit(o, h.profile(1), outbox.PurposeBatch, 2)
@@ -200,7 +200,7 @@ func TestEventsChangeOnlyWhatTheyAreAbout(t *testing.T) {
 
 // What is reported of a mail counts when its profile sends otherwise by now, and the profile's new way has no say in it.
 func TestEventsOfAProfileThatChangedItsTransport(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		o := h.engine(far, outbox.Config{})
 		p := h.profile(1)
@@ -227,7 +227,7 @@ func TestEventsOfAProfileThatChangedItsTransport(t *testing.T) {
 
 // The same batch from many senders at once, in any order, while mail is sent: everything is stored once.
 func TestEventsFromManySendersAtOnce(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		const n = 60
 		h, far := newHouse(t, url), newFarEnd()
 		o := h.engine(far, outbox.Config{})
@@ -280,7 +280,7 @@ func TestEventsFromManySendersAtOnce(t *testing.T) {
 
 // A message that somebody is writing holds up nobody: the others of the batch are taken, and the sender is asked to come again.
 func TestEventsDoNotWaitForALockedMessage(t *testing.T) {
-	url := pgtest.New(t)
+	url := pgtest.Prepared(t, "outbox", migrate)
 	h, far := newHouse(t, url), newFarEnd()
 	o := h.engine(far, outbox.Config{})
 	r := h.submit(o, h.profile(1), outbox.PurposeBatch, 2)

@@ -10,7 +10,6 @@ import (
 
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/outbox"
-	"github.com/winprest/facteur/internal/pgtest"
 	"github.com/winprest/facteur/internal/store"
 )
 
@@ -42,7 +41,7 @@ func (h *house) by(actor, subject string) (n int) {
 
 // A mail that is uncertain goes out again by itself, with the same Message-ID, twice and no more; another one is sent at the first repetition.
 func TestUncertainIsSentAgain(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		var tries, other atomic.Int32
 		far.answer = func(m *mail.Rendered) mail.Verdict {
@@ -74,7 +73,7 @@ func TestUncertainIsSentAgain(t *testing.T) {
 
 // By default nothing is sent again, and a profile that is edited back before the pause is over takes its word back.
 func TestUncertainWaitsByDefault(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		far.answer = func(*mail.Rendered) mail.Verdict { return mail.Verdict{Step: "final", Code: "smtp_outcome_unknown"} }
 		o := h.engine(far, outbox.Config{ResendAfter: time.Hour, Sweep: 10 * time.Millisecond})
@@ -105,7 +104,7 @@ func TestUncertainWaitsByDefault(t *testing.T) {
 
 // Of a canceled job nothing is sent again by itself; a person may still say so.
 func TestUncertainOfACanceledJob(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		var tries atomic.Int32
 		far.answer = func(*mail.Rendered) mail.Verdict {
@@ -134,7 +133,7 @@ func TestUncertainOfACanceledJob(t *testing.T) {
 
 // A provider that can look has its say first: what it finds is not sent again although the profile would have it so.
 func TestFoundIsNotSentAgain(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newMailbox(true, "batch 0")
 		cfg := at(time.Millisecond, 2*time.Millisecond)
 		cfg.ResendAfter = time.Millisecond
@@ -151,7 +150,7 @@ func noRecord(*outbox.JobResolution) (*store.IdempotencyRecord, error) { return 
 
 // 250 uncertain messages of a job are resolved at once; those of another job, and what was sent, stay as they are.
 func TestResolveJob(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		o := h.engine(far, outbox.Config{})
 		p := h.profile(1)
@@ -193,7 +192,7 @@ func TestResolveJob(t *testing.T) {
 
 // Of two uncertain invoices one was sent anew in another mail: it is skipped and named, the other one goes out again.
 func TestResolveJobAsksForDocuments(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		var broken atomic.Bool
 		broken.Store(true)

@@ -6,7 +6,6 @@ import (
 
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/outbox"
-	"github.com/winprest/facteur/internal/pgtest"
 	"github.com/winprest/facteur/internal/store"
 	"github.com/winprest/facteur/internal/transport"
 )
@@ -50,7 +49,7 @@ func TestSuppressedRecipientsGetNothing(t *testing.T) {
 		both   string // for whom the mail to both is handed over
 	}{"envelope": {false, fine}, "header": {true, ""}} {
 		t.Run(name, func(t *testing.T) {
-			pgtest.Both(t, func(t *testing.T, url string) {
+			both(t, func(t *testing.T, url string) {
 				h, far := newHouse(t, url), newFarEnd()
 				got := envelopes(far)
 				var driver transport.Transport = far
@@ -113,7 +112,7 @@ func TestSuppressedRecipientsGetNothing(t *testing.T) {
 
 // A mail whose content cannot be read may override suppressions: it is put off, not refused for good.
 func TestUnreadableContentIsNotSuppressed(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		idle, err := outbox.New(h.store, nil, outbox.Config{})
 		if err != nil {
@@ -142,7 +141,7 @@ func TestUnreadableContentIsNotSuppressed(t *testing.T) {
 
 // The far end's word that there is no such mailbox suppresses the address in the commit of the outcome; other refusals do not.
 func TestUnknownMailboxIsSuppressed(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		replies := map[string]mail.Reply{
 			"client0@client.example": {Code: 550, Enhanced: "5.1.1", Text: "no such user"},

@@ -10,14 +10,13 @@ import (
 
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/outbox"
-	"github.com/winprest/facteur/internal/pgtest"
 	"github.com/winprest/facteur/internal/store"
 )
 
 // What is counted is what became of a known set of mails: sent, sent to one of two, refused, tried twice, uncertain, canceled and
 // waiting.
 func TestUsage(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, far := newHouse(t, url), newFarEnd()
 		var mu sync.Mutex
 		var bytes int64

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -31,6 +32,11 @@ var server struct {
 
 	mu        sync.Mutex
 	templates map[string]string // prepared databases by name
+}
+
+var files struct {
+	mu        sync.Mutex
+	templates map[string][]byte // prepared SQLite files by name
 }
 
 func start() (string, error) {
@@ -106,6 +112,41 @@ func Both(t *testing.T, test func(t *testing.T, url string)) {
 	t.Helper()
 	t.Run("sqlite", func(t *testing.T) { test(t, SQLite(t)) })
 	t.Run("postgres", func(t *testing.T) { test(t, New(t)) })
+}
+
+// BothPrepared is Both for tests that all begin with the same schema, on either database: see Prepared.
+func BothPrepared(t *testing.T, name string, prepare func(url string) error, test func(t *testing.T, url string)) {
+	t.Helper()
+	t.Run("sqlite", func(t *testing.T) { test(t, PreparedSQLite(t, name, prepare)) })
+	t.Run("postgres", func(t *testing.T) { test(t, Prepared(t, name, prepare)) })
+}
+
+// PreparedSQLite gives the URL of a copy of the database file that prepare made: it is run once per process and name.
+func PreparedSQLite(t testing.TB, name string, prepare func(url string) error) string {
+	t.Helper()
+	files.mu.Lock()
+	defer files.mu.Unlock()
+	url := SQLite(t)
+	path := strings.TrimPrefix(url, "sqlite:")
+	if file, ok := files.templates[name]; ok {
+		if err := os.WriteFile(path, file, 0o600); err != nil {
+			t.Fatalf("pgtest: %v", err)
+		}
+		return url
+	}
+	err := prepare(url)
+	var file []byte
+	if err == nil {
+		file, err = os.ReadFile(path) //nolint:gosec // our own file
+	}
+	if err != nil {
+		t.Fatalf("pgtest: prepare %s: %v", name, err)
+	}
+	if files.templates == nil {
+		files.templates = make(map[string][]byte)
+	}
+	files.templates[name] = file
+	return url
 }
 
 // SQLite gives the URL of a database file that is not there yet.

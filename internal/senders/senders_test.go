@@ -32,7 +32,8 @@ type house struct {
 
 func onBoth(t *testing.T, test func(h *house)) {
 	t.Helper()
-	pgtest.Both(t, func(t *testing.T, url string) {
+	migrate := func(url string) error { return store.Migrate(context.Background(), url, outbox.Migrate) }
+	pgtest.BothPrepared(t, "senders", migrate, func(t *testing.T, url string) {
 		ctx := t.Context()
 		h := &house{T: t, far: transporttest.StartSendGrid(t, transporttest.SendGridConfig{Subusers: []string{"zoe"}})}
 		var err error
@@ -40,8 +41,6 @@ func onBoth(t *testing.T, test func(h *house)) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { h.store.Close() })
-		h.do(h.store.Migrate(ctx))
-		h.do(outbox.Migrate(ctx, h.store))
 		h.driver, err = sendgrid.New(sendgrid.Config{
 			Keys:     map[string]sendgrid.Key{"main": {Secret: transporttest.SendGridTestKey, BaseURL: h.far.URL()}},
 			Accounts: senders.Accounts{Store: h.store},

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +16,7 @@ import (
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/openapi/contract"
 	"github.com/winprest/facteur/internal/outbox"
+	"github.com/winprest/facteur/internal/pgtest"
 	"github.com/winprest/facteur/internal/server/docs"
 	"github.com/winprest/facteur/internal/store"
 	"github.com/winprest/facteur/internal/transport"
@@ -91,7 +91,7 @@ func newContractWorld(t *testing.T) *contractWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := store.Open(ctx, store.Config{URL: filepath.Join(t.TempDir(), "facteur.db"), Keyset: keys})
+	st, err := store.Open(ctx, store.Config{URL: pgtest.PreparedSQLite(t, "server", migrate), Keyset: keys})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,12 +100,6 @@ func newContractWorld(t *testing.T) *contractWorld {
 			t.Error(err)
 		}
 	})
-	if err := st.Migrate(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if err := outbox.Migrate(ctx, st); err != nil {
-		t.Fatal(err)
-	}
 	ways := transport.NewRegistry(contractFarEnd{"smtp"}, contractFarEnd{"sandbox"}, contractFarEnd{"gmail"}, contractFarEnd{"sendgrid"})
 	box, err := outbox.New(st, ways, outbox.Config{})
 	if err != nil {

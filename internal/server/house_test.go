@@ -53,16 +53,24 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
+// both runs a test on a migrated database of either kind.
+func both(t *testing.T, test func(t *testing.T, url string)) {
+	t.Helper()
+	pgtest.BothPrepared(t, "server", migrate, test)
+}
+
+func migrate(url string) error { return store.Migrate(context.Background(), url, outbox.Migrate) }
+
 // onBoth runs a test on both databases.
 func onBoth(t *testing.T, test func(h *house)) {
 	t.Helper()
-	pgtest.Both(t, func(t *testing.T, url string) { test(newHouse(t, url)) })
+	both(t, func(t *testing.T, url string) { test(newHouse(t, url)) })
 }
 
 // onSQLite is for what has nothing to do with the database.
 func onSQLite(t *testing.T) *house {
 	t.Helper()
-	return newHouse(t, pgtest.SQLite(t))
+	return newHouse(t, pgtest.PreparedSQLite(t, "server", migrate))
 }
 
 func newHouse(t *testing.T, url string) *house {
@@ -82,12 +90,6 @@ func newHouse(t *testing.T, url string) *house {
 			t.Error(err)
 		}
 	})
-	if err := h.store.Migrate(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if err := outbox.Migrate(ctx, h.store); err != nil {
-		t.Fatal(err)
-	}
 	ways := transport.NewRegistry(contractFarEnd{"smtp"}, contractFarEnd{"sandbox"}, contractFarEnd{"gmail"}, contractFarEnd{"sendgrid"})
 	box, err := outbox.New(h.store, ways, outbox.Config{Logger: logger})
 	if err != nil {

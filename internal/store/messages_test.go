@@ -134,7 +134,7 @@ func TestAttempts(t *testing.T) {
 
 // An outcome that is fenced off between its two statements, here by a cancel, leaves no attempt in the list twice.
 func TestFencedOutcomeAddsNoAttempt(t *testing.T) {
-	s := open(t, pgtest.Prepared(t, "store", func(url string) error { return store.Migrate(context.Background(), url) }))
+	s := open(t, pgtest.Prepared(t, "store", migrate))
 	ctx := t.Context()
 	p := newProfile(t, s, newTenant(t, s))
 	_, ids := submit(t, s, p, 1)

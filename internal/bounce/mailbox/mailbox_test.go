@@ -19,7 +19,7 @@ import (
 const zoe = "zoe@client.example"
 
 func TestReports(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, s := newHouse(t, url), startIMAP(t, mail.SecurityTLS)
 		p := h.profile(s, mail.SecurityTLS, nil)
 		reply, err := os.ReadFile("../testdata/plain.eml")
@@ -88,7 +88,7 @@ func TestReports(t *testing.T) {
 
 // A report counts although the profile sends in another way by now.
 func TestReportAfterAChangeOfTransport(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, s := newHouse(t, url), startIMAP(t, mail.SecurityTLS)
 		p := h.profile(s, mail.SecurityTLS, nil)
 		id := h.send(p, mail.StatusSent, zoe)
@@ -111,7 +111,7 @@ func (h *house) suppression(address string) string {
 
 // Reports that anybody can write change nothing, or as little as their writer could know.
 func TestForgedReports(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, s := newHouse(t, url), startIMAP(t, mail.SecuritySTARTTLS)
 		p := h.profile(s, mail.SecuritySTARTTLS, func(p *mail.Profile) { p.AlwaysBCC = []mail.Address{{Address: "archive@dupont.example"}} })
 		verp := h.profile(s, mail.SecuritySTARTTLS, func(p *mail.Profile) { p.BounceMailbox.VERP = true })
@@ -175,7 +175,7 @@ func (h *house) readAll(want int) {
 }
 
 func TestLoginTrouble(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, s := newHouse(t, url), startIMAP(t, mail.SecurityTLS)
 		p := h.profile(s, mail.SecurityTLS, func(p *mail.Profile) { p.BounceMailbox.Password = "wrong" })
 		id := h.send(p, mail.StatusSent, zoe)
@@ -223,7 +223,7 @@ func TestLoginTrouble(t *testing.T) {
 
 // What is wrong is named, and nobody is reached whom the policy forbids.
 func TestTroubles(t *testing.T) {
-	h := newHouse(t, pgtest.SQLite(t))
+	h := newHouse(t, pgtest.PreparedSQLite(t, "mailbox", migrate))
 	s, plain := startIMAP(t, mail.SecurityTLS), startIMAP(t, mail.SecurityNone)
 	for name, c := range map[string]struct {
 		change func(p *mail.Profile)
@@ -249,7 +249,7 @@ func TestTroubles(t *testing.T) {
 
 // However many processes look at once, one reads.
 func TestOneReads(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, s := newHouse(t, url), startIMAP(t, mail.SecurityNone)
 		p := h.profile(s, mail.SecurityNone, func(p *mail.Profile) { p.BounceMailbox.MoveTo = "Done" })
 		id := h.send(p, mail.StatusSent, zoe)
@@ -283,7 +283,7 @@ func TestOneReads(t *testing.T) {
 
 // Wherever the line is cut, nothing is believed that was not read whole, nothing is passed over, and the next reading makes it good.
 func TestCutLine(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, s := newHouse(t, url), startIMAP(t, mail.SecurityNone)
 		p := h.profile(s, mail.SecurityNone, nil)
 		h.read(p)
@@ -321,7 +321,7 @@ func TestCutLine(t *testing.T) {
 
 // A report that is faster than the answer to the hand-over waits for it, and those behind it with it.
 func TestReportBeforeTheOutcome(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, s := newHouse(t, url), startIMAP(t, mail.SecurityNone)
 		p := h.profile(s, mail.SecurityNone, nil)
 		before := h.send(p, mail.StatusSent, "before@client.example")
@@ -344,7 +344,7 @@ func TestReportBeforeTheOutcome(t *testing.T) {
 
 // A mailbox with more than one session takes is read to its end.
 func TestManyMails(t *testing.T) {
-	pgtest.Both(t, func(t *testing.T, url string) {
+	both(t, func(t *testing.T, url string) {
 		h, s := newHouse(t, url), startIMAP(t, mail.SecurityNone)
 		p := h.profile(s, mail.SecurityNone, nil)
 		id := h.send(p, mail.StatusSent, zoe)

@@ -27,6 +27,7 @@ import (
 	"github.com/winprest/facteur/internal/bounce/mailbox"
 	"github.com/winprest/facteur/internal/mail"
 	"github.com/winprest/facteur/internal/outbox"
+	"github.com/winprest/facteur/internal/pgtest"
 	"github.com/winprest/facteur/internal/store"
 	"github.com/winprest/facteur/internal/transport"
 	"github.com/winprest/facteur/internal/transport/dial"
@@ -219,6 +220,14 @@ type house struct {
 	far    *farEnd
 }
 
+// both runs a test on a migrated database of either kind.
+func both(t *testing.T, test func(t *testing.T, url string)) {
+	t.Helper()
+	pgtest.BothPrepared(t, "mailbox", migrate, test)
+}
+
+func migrate(url string) error { return store.Migrate(context.Background(), url, outbox.Migrate) }
+
 func newHouse(t *testing.T, url string) *house {
 	t.Helper()
 	ctx := t.Context()
@@ -228,12 +237,6 @@ func newHouse(t *testing.T, url string) *house {
 		t.Fatal(err)
 	}
 	h.store = h.open()
-	if err := h.store.Migrate(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if err := outbox.Migrate(ctx, h.store); err != nil {
-		t.Fatal(err)
-	}
 	h.tenant = h.newTenant()
 	if h.outbox, err = outbox.New(h.store, transport.NewRegistry(h.far), outbox.Config{Sweep: 20 * time.Millisecond}); err != nil {
 		t.Fatal(err)
