@@ -171,7 +171,7 @@ func (s *Service) examineGrants(ctx context.Context, f *findings) error {
 			return nil
 		}
 		p, err := s.store.Profile(ctx, g.TenantID, g.ProfileID)
-		if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrSealed) {
+		if errors.Is(err, store.ErrNotFound) {
 			return nil
 		}
 		if err != nil {

@@ -324,7 +324,11 @@ const checkTimeout = 90 * time.Second
 //	@Success		200	{object}	api.ProfileCheck
 //	@Router			/v1/sender-profiles/{id}/check [post]
 func (s *Server) checkProfile(c *gin.Context) error {
-	p, err := s.profileInPath(c)
+	id, err := pathID(c, "id")
+	if err != nil {
+		return err
+	}
+	p, err := s.store.ProfileWithSecrets(c.Request.Context(), tenantOf(c), id)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func (s *Server) resolveHint(c *gin.Context, m *store.Message) (*api.ResolveHint
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
 	}
-	if err != nil && !errors.Is(err, store.ErrSealed) { // then it comes without its secrets
+	if err != nil {
 		return nil, err
 	}
 	content, err := s.store.MessageContent(ctx, m.TenantID, m.ID)

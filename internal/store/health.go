@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -54,10 +53,10 @@ const (
 	openSQLite     = `SELECT coalesce(sum(json_array_length(messages)), 0) FROM claims WHERE limited = $1`
 )
 
-// Health reads how a profile is doing. A profile whose secrets cannot be opened has a health too.
+// Health reads how a profile is doing.
 func (s *Store) Health(ctx context.Context, tenantID, id string) (*Health, error) {
 	p, err := s.Profile(ctx, tenantID, id)
-	if err != nil && !errors.Is(err, ErrSealed) {
+	if err != nil {
 		return nil, err
 	}
 	h := &Health{Profile: p}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/winprest/facteur/internal/mail"
@@ -127,7 +128,7 @@ func (s *Store) profileRow(p *mail.Profile) (*profileRow, error) {
 	return row, err
 }
 
-// openProfile is the reverse of profileRow. With ErrSealed it gives the profile without its transport's settings.
+// openProfile is the reverse of profileRow. With ErrSealed it gives the profile without its secrets.
 func (s *Store) openProfile(r *profileRow) (*mail.Profile, error) {
 	var settings profileSettings
 	if err := json.Unmarshal([]byte(r.Settings), &settings); err != nil {
@@ -155,16 +156,7 @@ func (s *Store) openProfile(r *profileRow) (*mail.Profile, error) {
 	if c := settings.SendGrid; c != nil {
 		p.SendGrid = &mail.SendGridSettings{Careful: c.Careful, Tracking: c.Tracking}
 	}
-	var secrets profileSecrets
-	if r.SealedSecrets != nil {
-		plain, err := s.keyset.Open(r.aad(), r.SealedSecrets)
-		if err != nil {
-			return p, err
-		}
-		if json.Unmarshal(plain, &secrets) != nil {
-			return p, ErrSealed // the cause would quote the secret
-		}
-	}
+	secrets, err := s.openProfileSecrets(r)
 	if c := settings.SMTP; c != nil {
 		p.SMTP = &mail.SMTPSettings{
 			Host: c.Host, Port: c.Port, Security: c.Security, Auth: c.Auth, Username: c.Username, Password: mail.Secret(secrets.SMTPPassword),
@@ -175,7 +167,32 @@ func (s *Store) openProfile(r *profileRow) (*mail.Profile, error) {
 	if c := settings.Bounces; c != nil {
 		p.BounceMailbox = c.mailbox(&secrets)
 	}
-	return p, nil
+	return p, err
+}
+
+// openProfileSecrets opens what a row has sealed. It gives none with ErrSealed.
+func (s *Store) openProfileSecrets(r *profileRow) (profileSecrets, error) {
+	if r.SealedSecrets == nil {
+		return profileSecrets{}, nil
+	}
+	plain, err := s.keyset.Open(r.aad(), r.SealedSecrets)
+	if err != nil {
+		return profileSecrets{}, err
+	}
+	var secrets profileSecrets
+	if json.Unmarshal(plain, &secrets) != nil {
+		return profileSecrets{}, ErrSealed // the cause would quote the secret
+	}
+	return secrets, nil
+}
+
+// openSettings is openProfile for whoever shows or edits a profile: secrets that cannot be opened are left out.
+func (s *Store) openSettings(r *profileRow) (*mail.Profile, error) {
+	p, err := s.openProfile(r)
+	if errors.Is(err, ErrSealed) {
+		err = nil
+	}
+	return p, err
 }
 
 func trouble(doc *string) (*mail.ProfileTrouble, error) {

@@ -59,31 +59,36 @@ func (s *Store) CreateProfile(ctx context.Context, p *mail.Profile, rec *Idempot
 	})
 }
 
-// Profile gives a profile with its secrets.
+// Profile gives a profile, to be shown, edited or sent with later. Secrets that cannot be opened are empty, as if none were set:
+// whoever edits the profile gives them anew.
 func (s *Store) Profile(ctx context.Context, tenantID, id string) (*mail.Profile, error) {
-	return s.oneProfile(s.ro.WithContext(ctx).Where("tenant_id = ? AND id = ?", tenantID, id))
+	return oneProfile(s.ro.WithContext(ctx).Where("tenant_id = ? AND id = ?", tenantID, id), s.openSettings)
 }
 
-// ProfileByID gives a profile of whatever tenant. It is for workers, which are told ids by their own queue. With ErrSealed the
-// profile comes too, without its transport's settings.
+// ProfileWithSecrets gives a profile to log in with. With ErrSealed it comes too, without its secrets.
+func (s *Store) ProfileWithSecrets(ctx context.Context, tenantID, id string) (*mail.Profile, error) {
+	return oneProfile(s.ro.WithContext(ctx).Where("tenant_id = ? AND id = ?", tenantID, id), s.openProfile)
+}
+
+// ProfileByID is ProfileWithSecrets for a profile of whatever tenant. It is for workers, which are told ids by their own queue.
 func (s *Store) ProfileByID(ctx context.Context, id string) (*mail.Profile, error) {
-	return s.oneProfile(s.ro.WithContext(ctx).Where("id = ?", id))
+	return oneProfile(s.ro.WithContext(ctx).Where("id = ?", id), s.openProfile)
 }
 
-// DefaultProfile gives the profile that is used for (level, ownerRef) when the caller names none.
+// DefaultProfile gives the profile that is used for (level, ownerRef) when the caller names none; see Profile.
 func (s *Store) DefaultProfile(ctx context.Context, tenantID string, level mail.Level, ownerRef string) (*mail.Profile, error) {
-	return s.oneProfile(s.ro.WithContext(ctx).Where("tenant_id = ? AND level = ? AND owner_ref = ? AND is_default", tenantID, string(level), ownerRef))
+	return oneProfile(s.ro.WithContext(ctx).Where("tenant_id = ? AND level = ? AND owner_ref = ? AND is_default", tenantID, string(level), ownerRef), s.openSettings)
 }
 
-func (s *Store) oneProfile(q *gorm.DB) (*mail.Profile, error) {
+func oneProfile(q *gorm.DB, open func(*profileRow) (*mail.Profile, error)) (*mail.Profile, error) {
 	var row profileRow
 	if err := q.Where("deleted_at IS NULL").Take(&row).Error; err != nil {
 		return nil, failed("profile", err)
 	}
-	return s.openProfile(&row)
+	return open(&row)
 }
 
-// ListProfiles lists a tenant's profiles, newest first.
+// ListProfiles lists a tenant's profiles, newest first; see Profile.
 func (s *Store) ListProfiles(ctx context.Context, tenantID string, f ProfileFilter, p Page) (*List[*mail.Profile], error) {
 	q := s.ro.WithContext(ctx).Where("tenant_id = ? AND deleted_at IS NULL", tenantID)
 	if f.Level != "" {
@@ -95,7 +100,7 @@ func (s *Store) ListProfiles(ctx context.Context, tenantID string, f ProfileFilt
 	if f.GmailClient != "" {
 		q = q.Where("id IN (SELECT profile_id FROM gmail_grants WHERE client = ? AND state IN ('connected', 'needs_reauthorization'))", f.GmailClient)
 	}
-	return list(q, p, "id", func(r *profileRow) string { return r.ID }, s.openProfile)
+	return list(q, p, "id", func(r *profileRow) string { return r.ID }, s.openSettings)
 }
 
 // UpdateProfile replaces a profile's settings, and clears its hold and pause: whoever edits means to mend. One of the transport

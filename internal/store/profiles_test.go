@@ -222,21 +222,32 @@ func TestSecretsAreSealed(t *testing.T) {
 				t.Errorf("the password is in the database, as %s", encoded)
 			}
 		}
-		if _, err := openWith(t, url, nil).Profile(ctx, p.TenantID, p.ID); !errors.Is(err, store.ErrSealed) {
+		if _, err := openWith(t, url, nil).ProfileWithSecrets(ctx, p.TenantID, p.ID); !errors.Is(err, store.ErrSealed) {
 			t.Errorf("without a keyset: %v", err)
 		}
 		other, err := store.NewKeyset()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := openWith(t, url, other).Profile(ctx, p.TenantID, p.ID); !errors.Is(err, store.ErrSealed) || strings.Contains(err.Error(), password) {
+		if _, err := openWith(t, url, other).ProfileWithSecrets(ctx, p.TenantID, p.ID); !errors.Is(err, store.ErrSealed) || strings.Contains(err.Error(), password) {
 			t.Errorf("with another keyset: %v", err)
 		}
 		// A sealed secret opens in no other row.
 		thief := newProfile(t, s, p.TenantID)
 		sql(t, s, "UPDATE sender_profiles SET sealed_secrets = (SELECT sealed_secrets FROM sender_profiles WHERE id = $1) WHERE id = $2", p.ID, thief.ID)
-		if _, err := s.Profile(ctx, thief.TenantID, thief.ID); !errors.Is(err, store.ErrSealed) {
+		if _, err := s.ProfileWithSecrets(ctx, thief.TenantID, thief.ID); !errors.Is(err, store.ErrSealed) {
 			t.Errorf("moved to another row: %v", err)
+		}
+		// What is no secret is there all the same.
+		for name, s := range map[string]*store.Store{"without a keyset": openWith(t, url, nil), "with another keyset": openWith(t, url, other)} {
+			got, err := s.Profile(ctx, p.TenantID, p.ID)
+			if err != nil || got.SMTP == nil || got.SMTP.Host != p.SMTP.Host || got.SMTP.Password != "" {
+				t.Errorf("%s: profile %v, %v", name, got, err)
+			}
+			all, err := s.ListProfiles(ctx, p.TenantID, store.ProfileFilter{}, store.Page{Limit: 10})
+			if err != nil || len(all.Items) != 2 {
+				t.Errorf("%s: list %v, %v", name, all, err)
+			}
 		}
 	})
 }

@@ -25,16 +25,10 @@ func both(t *testing.T, test func(t *testing.T, s *store.Store)) {
 
 func bothURLs(t *testing.T, test func(t *testing.T, url string)) {
 	t.Helper()
-	migrate := func(url string) error { return store.Migrate(context.Background(), url) }
-	t.Run("sqlite", func(t *testing.T) {
-		u := pgtest.SQLite(t)
-		if err := migrate(u); err != nil {
-			t.Fatal(err)
-		}
-		test(t, u)
-	})
-	t.Run("postgres", func(t *testing.T) { test(t, pgtest.Prepared(t, "store", migrate)) })
+	pgtest.BothPrepared(t, "store", migrate, test)
 }
+
+func migrate(url string) error { return store.Migrate(context.Background(), url) }
 
 func newTenant(t testing.TB, s *store.Store) string {
 	t.Helper()
@@ -160,6 +154,7 @@ func TestTenantsAreApart(t *testing.T) {
 		asOther := func(p mail.Profile) *mail.Profile { p.TenantID = other; return &p }
 		calls := map[string]func() error{
 			"Profile":               func() error { _, err := s.Profile(ctx, other, p.ID); return err },
+			"ProfileWithSecrets":    func() error { _, err := s.ProfileWithSecrets(ctx, other, p.ID); return err },
 			"DefaultProfile":        func() error { _, err := s.DefaultProfile(ctx, other, p.Level, p.OwnerRef); return err },
 			"UpdateProfile":         func() error { return s.UpdateProfile(ctx, asOther(*p), 0) },
 			"DeleteProfile":         func() error { return s.DeleteProfile(ctx, other, p.ID, 0) },

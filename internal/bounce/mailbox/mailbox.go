@@ -167,7 +167,7 @@ func (r *Reader) readOne(ctx context.Context, b *store.BounceReading) error {
 
 // read reads what is new, and says whether there is more than it read.
 func (r *Reader) read(ctx context.Context, b *store.BounceReading) (more bool, _ error) {
-	p, err := r.cfg.Store.Profile(ctx, b.TenantID, b.ProfileID)
+	p, err := r.cfg.Store.ProfileWithSecrets(ctx, b.TenantID, b.ProfileID)
 	if errors.Is(err, store.ErrSealed) {
 		return false, &failure{Code: CodeSealed, err: err}
 	}

@@ -64,7 +64,7 @@ func (r *Reader) subject(ctx context.Context, tenantID string, report *bounce.Re
 	if err != nil {
 		return nil, err
 	}
-	p, err := r.cfg.Store.Profile(ctx, tenantID, m.ProfileID)
+	p, err := r.cfg.Store.ProfileWithSecrets(ctx, tenantID, m.ProfileID)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
 	}
