@@ -113,7 +113,10 @@ func (s *service) sentMails(ctx context.Context, n int) (ids []string, err error
 				Content:    &mail.Content{Format: 1, From: p.From, To: []mail.Address{to}, Language: "en", Subject: "Invoice", Text: "Hello"},
 			}
 		}
-		sub, err := store.NewSubmission(store.NewJob{ID: store.NewID("job"), TenantID: s.tenant, ProfileID: p.ID, Purpose: "batch", CreatedAt: now}, messages, nil)
+		sub, err := store.NewSubmission(store.NewJob{ID: store.NewID("job"), TenantID: s.tenant, ProfileID: p.ID, Purpose: "batch", CreatedAt: now})
+		if err == nil {
+			err = sub.Add(messages...)
+		}
 		if err != nil {
 			return nil, err
 		}

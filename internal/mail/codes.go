@@ -43,6 +43,7 @@ const (
 	// Texts.
 	CodeContentMissing    = "content_missing"     // neither text nor HTML
 	CodeContentTooLarge   = "content_too_large"   // max: bytes, once the tokens are filled
+	CodeTextsTooLarge     = "texts_too_large"     // max; at the message that is one too many in its job
 	CodeHTMLInvalid       = "html_invalid"        // nested too deep to be read
 	CodeHTMLActiveContent = "html_active_content" // found: "script", "onclick"; receivers drop such mails
 

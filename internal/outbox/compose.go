@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"errors"
 	"strconv"
 	"time"
 
@@ -19,9 +20,9 @@ type composition struct {
 	documents documents
 }
 
-// compose makes a message of each item, with its id. receipt is filled beside it. Problems have pointers that begin with the item's index.
-func (c *composition) compose(ids []string, items []Item, receipt []ReceiptMessage) ([]store.NewMessage, mail.Problems) {
-	messages := make([]store.NewMessage, len(items))
+// compose makes a message of each item, with its id, and adds it to sub, as long as nothing is wrong. receipt is filled beside it.
+// The error is mail.Problems, with pointers that begin with the item's index, or a fault of ours.
+func (c *composition) compose(ids []string, items []Item, receipt []ReceiptMessage, sub *store.Submission) error {
 	composers := map[*mail.Template]*mail.Composer{}
 	var problems mail.Problems
 	for i := range items {
@@ -48,8 +49,10 @@ func (c *composition) compose(ids []string, items []Item, receipt []ReceiptMessa
 		if item.Template != nil {
 			r.TemplateVersion = item.Template.Version
 		}
-		m := &messages[i]
-		*m = store.NewMessage{ID: r.ID, Priority: c.priority(), NotBefore: c.sendAt, Recipients: recipients, Content: content, Detail: item.Detail}
+		if len(problems) > 0 {
+			continue
+		}
+		m := store.NewMessage{ID: r.ID, Priority: c.priority(), NotBefore: c.sendAt, Recipients: recipients, Content: content, Detail: item.Detail}
 		m.Paused = c.job != nil && c.job.Keeps(r.ID)
 		m.Detail.AllowedDuplicateReason = item.AllowDuplicate
 		m.Document = store.Document{Keys: keys, AllowDuplicate: item.AllowDuplicate, KeysOf: func(rs []mail.Recipient) []mail.DocumentKey {
@@ -65,8 +68,13 @@ func (c *composition) compose(ids []string, items []Item, receipt []ReceiptMessa
 			m.NotBefore = time.Time{}
 		}
 		m.ExpiresAt = start.Add(c.maxWait)
+		if err := sub.Add(m); errors.Is(err, store.ErrTexts) {
+			problems.Add("/"+strconv.Itoa(i), mail.CodeTextsTooLarge, "max", strconv.Itoa(store.MaxTexts>>20)+" MiB")
+		} else if err != nil {
+			return err
+		}
 	}
-	return messages, problems
+	return problems.Err()
 }
 
 func (c *composition) priority() mail.Priority {

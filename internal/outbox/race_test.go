@@ -329,10 +329,14 @@ func TestClocksOfProcessesDiffer(t *testing.T) {
 		id := store.NewID("msg")
 		sub, err := store.NewSubmission(store.NewJob{
 			ID: store.NewID("job"), TenantID: h.tenant.ID, ProfileID: p.ID, Purpose: outbox.PurposeOneOff, CreatedBy: "key_test", CreatedAt: ahead,
-		}, []store.NewMessage{{
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = sub.Add(store.NewMessage{
 			ID: id, ExpiresAt: ahead.Add(time.Hour), Recipients: []mail.Recipient{{Address: mail.Address{Address: "a@client.example"}, Kind: mail.KindTo, Status: mail.RecipientPending}},
 			Content: &mail.Content{Format: 1, MessageIDHeader: "<" + id + "@facteur>", From: p.From, To: []mail.Address{{Address: "a@client.example"}}, Subject: "s", Text: "t"},
-		}}, nil)
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

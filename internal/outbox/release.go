@@ -157,20 +157,24 @@ func (r *releasing) page(page []store.DraftMessage) error {
 	for i := range page {
 		ids[i] = page[i].ID
 	}
-	messages, problems := r.comp.compose(ids, items, make([]ReceiptMessage, len(page)))
-	if err := problems.Err(); err != nil {
-		r.prepare.Refuse(err)
-		r.refused = true
-	}
-	if r.refused {
-		return nil
-	}
 	sub, err := store.NewSubmission(store.NewJob{
 		ID: r.job.ID, TenantID: r.job.TenantID, ProfileID: r.job.ProfileID, Purpose: r.job.Purpose, CreatedBy: r.job.CreatedBy,
 		CreatedAt: r.now, There: true,
-	}, messages, nil)
+	})
 	if err != nil {
 		return err
+	}
+	err = r.comp.compose(ids, items, make([]ReceiptMessage, len(page)), sub)
+	var problems mail.Problems
+	switch {
+	case errors.As(err, &problems):
+		r.prepare.Refuse(problems)
+		r.refused = true
+	case err != nil:
+		return err
+	}
+	if r.refused {
+		return nil
 	}
 	r.queued += sub.Queued
 	subs := []*store.Submission{sub}

@@ -73,26 +73,23 @@ func (o *Outbox) Submit(ctx context.Context, s *Submission) (*Receipt, error) {
 		job = nil
 	}
 	c := &composition{profile: s.Profile, purpose: s.Purpose, job: job, sendAt: s.SendAt, maxWait: o.cfg.MaxWait, now: now, documents: documents{}}
-	messages, problems := c.compose(ids, s.Items, receipt.Messages)
-	if err := problems.Err(); err != nil {
+	sub, err := store.NewSubmission(store.NewJob{
+		ID: receipt.JobID, TenantID: s.TenantID, ProfileID: s.Profile.ID, Purpose: s.Purpose,
+		Detail: s.Job, SendAt: s.SendAt, CreatedBy: s.Actor, CreatedAt: now, Gated: job,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := c.compose(ids, s.Items, receipt.Messages, sub); err != nil {
 		return nil, err
 	}
 	if job != nil {
 		receipt.Gate = job.Gate.Code
 	}
-	var record *store.IdempotencyRecord
 	if s.Record != nil {
-		var err error
-		if record, err = s.Record(receipt); err != nil {
+		if sub.Record, err = s.Record(receipt); err != nil {
 			return nil, fmt.Errorf("outbox: idempotency record: %w", err)
 		}
-	}
-	sub, err := store.NewSubmission(store.NewJob{
-		ID: receipt.JobID, TenantID: s.TenantID, ProfileID: s.Profile.ID, Purpose: s.Purpose,
-		Detail: s.Job, SendAt: s.SendAt, CreatedBy: s.Actor, CreatedAt: now, Gated: job,
-	}, messages, record)
-	if err != nil {
-		return nil, err
 	}
 	if err := o.commit(ctx, sub); err != nil {
 		return nil, err

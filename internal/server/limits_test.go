@@ -8,6 +8,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -209,4 +212,37 @@ func TestTemplatesAndPreview(t *testing.T) {
 		h.must(http.StatusNotFound, h.ours.read, "GET", path, nil)
 		h.must(http.StatusOK, h.ours.read, "GET", path+"?version=1", nil)
 	})
+}
+
+// A template of half a megabyte goes to as many as any other: what its mails say alike is composed and stored once. What each of
+// them says alone has a bound.
+func TestTextsOfAJob(t *testing.T) {
+	h := onSQLite(t)
+	f := h.furnish(h.ours.all)
+	job := func(template string, n int) object {
+		messages := make([]any, n)
+		for i := range messages {
+			messages[i] = object{
+				"to": []any{object{"address": "client" + strconv.Itoa(i) + "@zoe.example"}}, "template_id": template,
+				"document": object{"type": "invoice", "number": "2026/" + strconv.Itoa(i), "date": "2026-11-23"}, "client": object{"name": "Zoë"},
+			}
+		}
+		return object{"company_ref": "C001", "name": "November", "sender_profile_id": f.company, "messages": messages}
+	}
+	long := func(tokens int) string {
+		body := "<p>" + strings.Repeat("NUMFACT ", tokens) + strings.Repeat("Voici votre facture. ", 24_000-tokens) + "</p>"
+		return h.must(http.StatusCreated, h.ours.all, "POST", "/v1/templates", object{
+			"name": "Long " + strconv.Itoa(tokens), "document_type": "invoice", "default_language": "fr", "translations": object{"fr": object{"subject": "Facture NUMFACT", "html": body}},
+		}).text("id")
+	}
+	h.must(http.StatusAccepted, h.ours.all, "POST", "/v1/send-jobs", job(long(2), 300))
+	before := h.stored()
+	a := h.must(http.StatusUnprocessableEntity, h.ours.all, "POST", "/v1/send-jobs", job(long(101), 300)) // too many tokens to be shared
+	if e := a.errors(); len(e) != 1 || !regexp.MustCompile(`^/messages/2\d\d texts_too_large$`).MatchString(e[0]) || !strings.Contains(a.Body.String(), "256 MiB") {
+		t.Errorf("refused with %s", a.Body)
+	}
+	before["/v1/templates"]++
+	if after := h.stored(); !reflect.DeepEqual(after, before) {
+		t.Errorf("stored %v, then %v", before, after)
+	}
 }

@@ -352,9 +352,9 @@ func (w *sending) submit(id *idempotency, accept func(*outbox.Receipt) (*answer,
 func (w *sending) refused(problems mail.Problems) error {
 	var f findings
 	for _, p := range problems {
-		index, rest, _ := strings.Cut(strings.TrimPrefix(p.Pointer, "/"), "/")
+		index, _, _ := strings.Cut(strings.TrimPrefix(p.Pointer, "/"), "/")
 		if i, err := strconv.Atoi(index); err == nil && i < len(w.items) {
-			p.Pointer = w.locate(i, "/"+rest)
+			p.Pointer = w.locate(i, strings.TrimPrefix(p.Pointer, "/"+index))
 		}
 		f.put(p)
 	}

@@ -18,7 +18,7 @@ import (
 // createSendJob accepts a batch.
 //
 //	@Summary		Send a batch
-//	@Description	Stores 1 to 10,000 mails in one commit, all or nothing, and answers before they are sent. When anything is wrong with any of them nothing is stored and `errors` names every field. With `draft` they are kept as they are asked, and composed when the job is released.
+//	@Description	Stores 1 to 10,000 mails in one commit, all or nothing, and answers before they are sent. When anything is wrong with any of them nothing is stored and `errors` names every field. Their texts may have 256 MiB in all, where what they say alike counts once. With `draft` they are kept as they are asked, and composed when the job is released.
 //	@ID				createSendJob
 //	@Tags			send-jobs
 //	@Accept			json

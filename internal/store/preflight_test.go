@@ -71,7 +71,10 @@ func TestDocumentsBefore(t *testing.T) {
 				Document: store.Document{Keys: keysOf(rs), KeysOf: keysOf},
 			}
 			ids = append(ids, m.ID)
-			sub, err := store.NewSubmission(store.NewJob{ID: store.NewID("job"), TenantID: p.TenantID, ProfileID: p.ID, Purpose: "batch", CreatedAt: now}, []store.NewMessage{m}, nil)
+			sub, err := store.NewSubmission(store.NewJob{ID: store.NewID("job"), TenantID: p.TenantID, ProfileID: p.ID, Purpose: "batch", CreatedAt: now})
+			if err == nil {
+				err = sub.Add(m)
+			}
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -40,34 +40,52 @@ func shapeOf(c *mail.Content) textShape {
 	return shape
 }
 
-// shareTexts finds what the messages have in common. It gives the shared text of each message, nil for one that is like no other.
-func shareTexts(messages []NewMessage) []*sharedText {
-	type candidate struct {
-		first int         // the message of this shape that came first
-		text  *sharedText // of it; nil until there is a second: a text that nobody shares is not copied
+// shapeTexts is what a submission knows of the texts of one shape.
+type shapeTexts struct {
+	first                  int // the row that came first
+	textValues, htmlValues []mail.Span
+	shared                 *sharedText // of it; nil until there is a second: a text that nobody shares is not copied
+}
+
+// addTexts gives the latest row its texts: whole, or what it shares with a row before and its own values.
+func (s *Submission) addTexts(c *mail.Content) {
+	i := len(s.rows) - 1
+	s.rows[i].bodyText, s.rows[i].bodyHTML = c.Text, c.HTML
+	s.size += len(c.Text) + len(c.HTML)
+	shape := shapeOf(c)
+	if shape.text+shape.html-len(hole)*(shape.textValues+shape.htmlValues) < leastShared || strings.Contains(c.Text, hole) || strings.Contains(c.HTML, hole) {
+		return
 	}
-	byShape := map[textShape]*candidate{}
-	shared := make([]*sharedText, len(messages))
-	for i := range messages {
-		c := messages[i].Content
-		shape := shapeOf(c)
-		if shape.text+shape.html-len(hole)*(shape.textValues+shape.htmlValues) < leastShared || strings.Contains(c.Text, hole) || strings.Contains(c.HTML, hole) {
-			continue
+	like := s.shapes[shape]
+	if like == nil {
+		if s.shapes == nil {
+			s.shapes = map[textShape]*shapeTexts{}
 		}
-		like := byShape[shape]
-		if like == nil {
-			byShape[shape] = &candidate{first: i}
-			continue
-		}
-		if like.text == nil {
-			first := messages[like.first].Content
-			like.text = &sharedText{text: withHoles(first.Text, first.TextValues), html: withHoles(first.HTML, first.HTMLValues)}
-		}
-		if fits(like.text.text, c.Text, c.TextValues) && fits(like.text.html, c.HTML, c.HTMLValues) {
-			shared[like.first], shared[i] = like.text, like.text
-		}
+		s.shapes[shape] = &shapeTexts{first: i, textValues: c.TextValues, htmlValues: c.HTMLValues}
+		return
 	}
-	return shared
+	if like.shared == nil {
+		first := &s.rows[like.first]
+		like.shared = &sharedText{text: withHoles(first.bodyText, like.textValues), html: withHoles(first.bodyHTML, like.htmlValues)}
+	}
+	if !fits(like.shared.text, c.Text, c.TextValues) || !fits(like.shared.html, c.HTML, c.HTMLValues) {
+		return
+	}
+	if like.shared.id == "" {
+		like.shared.id = NewID("txt")
+		s.shared = append(s.shared, like.shared)
+		s.size += len(like.shared.text) + len(like.shared.html)
+		s.share(like.first, like.shared, like.textValues, like.htmlValues)
+	}
+	s.share(i, like.shared, c.TextValues, c.HTMLValues)
+}
+
+// share leaves a row its values and the name of what it shares.
+func (s *Submission) share(i int, t *sharedText, textValues, htmlValues []mail.Span) {
+	r := &s.rows[i]
+	s.size -= len(r.bodyText) + len(r.bodyHTML)
+	r.sharedText, r.bodyText, r.bodyHTML = &t.id, valuesOf(r.bodyText, textValues), valuesOf(r.bodyHTML, htmlValues)
+	s.size += len(r.bodyText) + len(r.bodyHTML)
 }
 
 // withHoles is the text with a hole in the place of each value.

@@ -1,13 +1,16 @@
 package store
 
 import (
+	"errors"
+	"runtime"
 	"strings"
 	"testing"
+	"weak"
 
 	"github.com/winprest/facteur/internal/mail"
 )
 
-func TestShareTexts(t *testing.T) {
+func TestTextsAreShared(t *testing.T) {
 	long := strings.Repeat("The amount is payable within thirty days. ", 10)
 	// A message of pieces: every second one is a value.
 	message := func(pieces ...string) NewMessage {
@@ -50,18 +53,28 @@ func TestShareTexts(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			letters := map[*sharedText]byte{nil: '-'}
+			sub, err := NewSubmission(NewJob{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			shared, letters := map[string]*sharedText{}, map[string]byte{}
+			if err := sub.Add(test.messages...); err != nil {
+				t.Fatal(err)
+			}
+			size := 0
+			for i, s := range sub.shared {
+				shared[s.id], letters[s.id] = s, byte('A'+i)
+				size += len(s.text) + len(s.html)
+			}
 			var groups []byte
-			for i, shared := range shareTexts(test.messages) {
-				if letters[shared] == 0 {
-					letters[shared] = byte('A' + len(letters) - 1)
+			for i, row := range sub.rows {
+				size += len(row.bodyText) + len(row.bodyHTML)
+				stored, letter := storedContent{text: row.bodyText, html: row.bodyHTML, doc: "{}"}, byte('-')
+				if row.sharedText != nil {
+					stored.sharedID, stored.shared, letter = *row.sharedText, shared[*row.sharedText], letters[*row.sharedText]
 				}
-				groups = append(groups, letters[shared])
-				if shared == nil {
-					continue
-				}
+				groups = append(groups, letter)
 				c := test.messages[i].Content
-				stored := storedContent{text: valuesOf(c.Text, c.TextValues), html: valuesOf(c.HTML, c.HTMLValues), sharedID: "txt_1", shared: shared, doc: "{}"}
 				if got, err := stored.content(); err != nil || got.Text != c.Text || got.HTML != c.HTML {
 					t.Errorf("message %d comes back as %+v, %v", i, got, err)
 				}
@@ -69,8 +82,57 @@ func TestShareTexts(t *testing.T) {
 			if string(groups) != test.groups {
 				t.Errorf("shared %s, want %s", groups, test.groups)
 			}
+			if sub.size != size {
+				t.Errorf("%d bytes counted, %d there", sub.size, size)
+			}
 		})
 	}
+}
+
+// What the messages share counts once; what each says alone has a bound.
+func TestTextsHaveABound(t *testing.T) {
+	text := strings.Repeat("a", 1<<20-len(hole)) + hole // which nothing can share
+	for name, test := range map[string]struct {
+		text string
+		ok   bool
+	}{"shared": {strings.Repeat("a", 1<<20), true}, "each its own": {text, false}} {
+		sub, err := NewSubmission(NewJob{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := NewMessage{Content: &mail.Content{Text: test.text}}
+		for range MaxTexts >> 20 {
+			if err := sub.Add(m); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+		if err := sub.Add(m); errors.Is(err, ErrTexts) == test.ok {
+			t.Errorf("%s: one more: %v", name, err)
+		}
+	}
+}
+
+// A job of 10,000 mails is composed in the memory of a few: nothing keeps a content that was added.
+func TestSubmissionKeepsNoContent(t *testing.T) {
+	sub, err := NewSubmission(NewJob{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var contents []weak.Pointer[mail.Content]
+	for range 3 {
+		c := &mail.Content{Text: strings.Repeat("The amount is payable. ", 100), Subject: "Invoice"}
+		contents = append(contents, weak.Make(c))
+		if err := sub.Add(NewMessage{ID: NewID("msg"), Content: c, Detail: MessageDetail{ExternalID: "F-1"}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.GC()
+	for i, c := range contents {
+		if c.Value() != nil {
+			t.Errorf("the content of message %d is kept", i)
+		}
+	}
+	runtime.KeepAlive(sub)
 }
 
 // Values of another text are noticed: a mail with a value in the wrong place would be worse than none.

@@ -105,7 +105,10 @@ func submit(t testing.TB, s *store.Store, p *mail.Profile, n int) (jobID string,
 // insert stores a job with its messages.
 func insert(t testing.TB, s *store.Store, job store.NewJob, messages []store.NewMessage) {
 	t.Helper()
-	sub, err := store.NewSubmission(job, messages, nil)
+	sub, err := store.NewSubmission(job)
+	if err == nil {
+		err = sub.Add(messages...)
+	}
 	if err == nil {
 		err = s.Write(context.Background(), func(ctx context.Context, tx *store.Tx) error {
 			return s.InsertSubmissions(ctx, tx, []*store.Submission{sub})

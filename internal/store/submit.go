@@ -1,9 +1,12 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -39,7 +42,7 @@ type NewMessage struct {
 }
 
 // Submission is a job with its messages and its idempotency record, encoded and ready to be written. Making it is the
-// expensive part and happens before the transaction.
+// expensive part and happens before the transaction. It has at least one message.
 type Submission struct {
 	TenantID, ProfileID string
 	Messages            int
@@ -50,6 +53,8 @@ type Submission struct {
 	job    jobRow
 	rows   []messageRow
 	shared []*sharedText // of several rows
+	shapes map[textShape]*shapeTexts
+	size   int // of all texts
 }
 
 type jobRow struct {
@@ -76,18 +81,15 @@ type messageRow struct {
 // JobID is the id of the job that it makes.
 func (s *Submission) JobID() string { return s.job.id }
 
-// NewSubmission encodes a job. record may be nil.
-func NewSubmission(job NewJob, messages []NewMessage, record *IdempotencyRecord) (*Submission, error) {
+// NewSubmission begins the submission of a job. Messages are added to it, and a Record if there is one.
+func NewSubmission(job NewJob) (*Submission, error) {
 	detail, err := json.Marshal(job.Detail)
 	if err != nil {
 		return nil, fmt.Errorf("store: job detail: %w", err)
 	}
-	created := micros(job.CreatedAt)
 	s := &Submission{
-		TenantID: job.TenantID, ProfileID: job.ProfileID, Messages: len(messages), Record: record,
-		Priority: mail.PriorityBatch,
-		job:      jobRow{id: job.ID, purpose: job.Purpose, detail: string(detail), createdBy: job.CreatedBy, createdAt: created, there: job.There},
-		rows:     make([]messageRow, len(messages)),
+		TenantID: job.TenantID, ProfileID: job.ProfileID, Priority: mail.PriorityBatch,
+		job: jobRow{id: job.ID, purpose: job.Purpose, detail: string(detail), createdBy: job.CreatedBy, createdAt: micros(job.CreatedAt), there: job.There},
 	}
 	if job.Gated != nil {
 		if s.job.gated, err = job.Gated.saved(); err != nil {
@@ -98,43 +100,55 @@ func NewSubmission(job NewJob, messages []NewMessage, record *IdempotencyRecord)
 		at := micros(job.SendAt)
 		s.job.sendAt = &at
 	}
-	shared := shareTexts(messages)
-	for i := range messages {
-		m := &messages[i]
-		row := &s.rows[i]
-		recipients, err1 := json.Marshal(m.Recipients)
-		content, err2 := json.Marshal(m.Content)
-		detail, err3 := json.Marshal(m.Detail)
-		for _, err := range []error{err1, err2, err3} {
-			if err != nil {
-				return nil, fmt.Errorf("store: message: %w", err)
-			}
-		}
-		*row = messageRow{
-			id: m.ID, status: string(mail.StatusQueued), priority: int16(m.Priority), notBefore: micros(m.NotBefore), expiresAt: micros(m.ExpiresAt), //nolint:gosec // 0 or 1
-			recipients: string(recipients), content: string(content), detail: string(detail),
-			subject: m.Content.Subject, bodyText: m.Content.Text, bodyHTML: m.Content.HTML,
-			createdAt: created, document: m.Document, override: m.Content.OverrideSuppression,
-		}
-		if t := shared[i]; t != nil {
-			if t.id == "" {
-				t.id = NewID("txt")
-				s.shared = append(s.shared, t)
-			}
-			row.sharedText = &t.id
-			row.bodyText, row.bodyHTML = valuesOf(row.bodyText, m.Content.TextValues), valuesOf(row.bodyHTML, m.Content.HTMLValues)
-		}
-		if m.Paused {
-			row.status = string(mail.StatusPaused)
-		} else {
-			s.Queued++
-		}
-		if m.Detail.ExternalID != "" {
-			row.externalID = &m.Detail.ExternalID
-		}
-		s.Priority = min(s.Priority, m.Priority)
-	}
 	return s, nil
+}
+
+// ErrTexts refuses a submission whose messages say too much that no other of them says: more than MaxTexts.
+var ErrTexts = errors.New("store: too much text in one submission")
+
+// MaxTexts is how many bytes of text and HTML a submission may have. What several messages say alike counts once.
+const MaxTexts = 256 << 20
+
+// Add encodes messages. Their contents are not kept: as many mails as a job may have would not fit into memory. ErrTexts: it was
+// one too many.
+func (s *Submission) Add(messages ...NewMessage) error {
+	s.rows = slices.Grow(s.rows, len(messages))
+	for i := range messages {
+		if err := s.add(&messages[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Submission) add(m *NewMessage) error {
+	recipients, err1 := json.Marshal(m.Recipients)
+	content, err2 := json.Marshal(m.Content)
+	detail, err3 := json.Marshal(m.Detail)
+	if err := cmp.Or(err1, err2, err3); err != nil {
+		return fmt.Errorf("store: message: %w", err)
+	}
+	row := messageRow{
+		id: m.ID, status: string(mail.StatusQueued), priority: int16(m.Priority), notBefore: micros(m.NotBefore), expiresAt: micros(m.ExpiresAt), //nolint:gosec // 0 or 1
+		recipients: string(recipients), content: string(content), detail: string(detail), subject: m.Content.Subject,
+		createdAt: s.job.createdAt, document: m.Document, override: m.Content.OverrideSuppression,
+	}
+	if m.Paused {
+		row.status = string(mail.StatusPaused)
+	} else {
+		s.Queued++
+	}
+	if id := m.Detail.ExternalID; id != "" {
+		row.externalID = &id // not m's, which would keep all of it
+	}
+	s.Priority = min(s.Priority, m.Priority)
+	s.Messages++
+	s.rows = append(s.rows, row)
+	s.addTexts(m.Content)
+	if s.size > MaxTexts {
+		return ErrTexts
+	}
+	return nil
 }
 
 // InsertSubmissions writes jobs and messages. Idempotency records are written first, with SaveIdempotency, because a key that
