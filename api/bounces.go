@@ -14,8 +14,8 @@ type BounceMailbox struct {
 	Security string `json:"security" enums:"tls,starttls,none" example:"tls"`
 	// Username to log in with.
 	Username string `json:"username" example:"invoices@zoe.example"`
-	// PasswordSet says whether a password is stored that the service can read; if not, give one with a patch. The password itself
-	// is never shown.
+	// PasswordSet says whether a password is stored that the service can read; where it logs in and cannot, a patch gives one
+	// anew. The password itself is never shown.
 	PasswordSet bool `json:"password_set"`
 	// Folder that is read.
 	Folder string `json:"folder" example:"INBOX"`

@@ -90,8 +90,8 @@ type SMTPSettings struct {
 	Auth string `json:"auth" enums:"none,auto,plain,login,cram-md5,scram-sha-1,scram-sha-256,xoauth2" example:"auto"`
 	// Username to log in with.
 	Username string `json:"username,omitempty" example:"invoices@zoe.example"`
-	// PasswordSet says whether a password is stored that the service can read; if not, give one with a patch. The password itself
-	// is never shown.
+	// PasswordSet says whether a password is stored that the service can read; where it logs in and cannot, a patch gives one
+	// anew. The password itself is never shown.
 	PasswordSet bool `json:"password_set"`
 	// AllowPlaintextLogin permits a login that sends the password over an unprotected connection.
 	AllowPlaintextLogin bool `json:"allow_plaintext_login"`

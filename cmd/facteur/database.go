@@ -167,10 +167,9 @@ type keysetRewrapCmd struct{}
 func (keysetRewrapCmd) Run(a *app) error {
 	return a.withStore(func(st *store.Store) error {
 		n, err := st.RewrapAll(a.ctx)
-		if err != nil {
-			return err
+		if err == nil || errors.Is(err, store.ErrSealed) && n > 0 {
+			fmt.Fprintf(a.stdout, "Sealed %d secrets again.\n", n)
 		}
-		fmt.Fprintf(a.stdout, "Sealed %d secrets again.\n", n)
-		return nil
+		return err
 	})
 }

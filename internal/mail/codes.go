@@ -37,6 +37,9 @@ const (
 	CodeInlineImageWithoutHTML  = "inline_image_without_html" // content_id; an inline image and no HTML to show it
 	CodeTemplateLanguageMissing = "template_language_missing" // language; neither it nor a fallback has a translation
 
+	// The profile.
+	CodeSecretsUnavailable = "secrets_unavailable" // its secrets were sealed with a key that the keyset does not have
+
 	// The document.
 	CodeDocumentTwice = "document_twice" // number; two mails of one request bring it to the same recipient
 

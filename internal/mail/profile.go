@@ -50,6 +50,8 @@ type Profile struct {
 	PausedUntil time.Time
 	Pause       *ProfileTrouble
 	PauseCount  int // consecutive pauses; chooses the gap
+	// SecretsUnreadable says that secrets are stored which could not be opened. They are empty here, and nobody may log in so.
+	SecretsUnreadable bool
 	// LimitedUntil is when the next mail may go, once LimitedBy left no room. It is no trouble and ends by itself.
 	LimitedUntil time.Time
 	LimitedBy    Limit

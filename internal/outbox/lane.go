@@ -16,10 +16,10 @@ import (
 // Codes that the engine itself gives.
 const (
 	CodeContentUnavailable   = mail.CodeContentUnavailable
-	CodeContentErased        = "content_erased"        // somebody had it forgotten
-	CodeTransportUnavailable = "transport_unavailable" // this process has no such transport
-	CodeInternal             = "internal_error"        // a fault of ours; the log has it
-	CodeSecretsUnavailable   = "secrets_unavailable"   // the profile was sealed with another keyset
+	CodeContentErased        = "content_erased"            // somebody had it forgotten
+	CodeTransportUnavailable = "transport_unavailable"     // this process has no such transport
+	CodeInternal             = "internal_error"            // a fault of ours; the log has it
+	CodeSecretsUnavailable   = mail.CodeSecretsUnavailable // the profile was sealed with another keyset
 )
 
 const (

@@ -35,6 +35,10 @@ func (cfg *Config) checkProfile(ctx context.Context) (r readiness) {
 	if cfg.Profile == nil || cfg.Transport == nil {
 		return r
 	}
+	if cfg.Profile.SecretsUnreadable {
+		r.trouble = &mail.ProfileTrouble{Code: mail.CodeSecretsUnavailable}
+		return r
+	}
 	limit := cfg.ProfileTime
 	if limit <= 0 {
 		limit = profileTime

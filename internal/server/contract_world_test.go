@@ -30,6 +30,9 @@ type contractFarEnd struct{ name string }
 func (f contractFarEnd) Info() transport.Info { return transport.Info{Name: f.name} }
 
 func (f contractFarEnd) Check(_ context.Context, p *mail.Profile) []transport.CheckStep {
+	if p.SMTP != nil && p.SMTP.Auth != mail.AuthNone && p.SMTP.Password == "" {
+		panic("a login without a password")
+	}
 	steps := []transport.CheckStep{{Name: "connect", OK: true, Reply: mail.Reply{Code: 220, Text: "mx.example ready"}}}
 	if p.OwnerRef == "broken" {
 		return append(steps, transport.CheckStep{Name: "login", Code: "connection_failed", Reply: mail.Reply{Code: 535, Enhanced: "5.7.8", Text: "no"}})

@@ -38,7 +38,7 @@ const (
 	codeVersionMismatch      = "version_mismatch"
 	codeConflict             = "conflict"
 	codeProfileInUse         = "profile_in_use"
-	codeSecretsUnavailable   = "secrets_unavailable"
+	codeSecretsUnavailable   = mail.CodeSecretsUnavailable
 	codeTooLateToCancel      = "too_late_to_cancel"
 	codeNotFailed            = "not_failed"
 	codeNotUncertain         = "not_uncertain"

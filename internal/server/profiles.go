@@ -187,7 +187,7 @@ func (s *Server) getProfile(c *gin.Context) error {
 		return err
 	}
 	// What keeps a profile from sending changes without an edit.
-	if p.Hold == nil && p.Pause == nil && p.LimitedUntil.IsZero() && p.BounceMailbox == nil && notModified(c, etag(p.Version)) {
+	if !p.SecretsUnreadable && p.Hold == nil && p.Pause == nil && p.LimitedUntil.IsZero() && p.BounceMailbox == nil && notModified(c, etag(p.Version)) {
 		return nil
 	}
 	states, err := s.bounceStates(c, p)

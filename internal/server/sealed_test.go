@@ -40,7 +40,7 @@ func TestProfileWithUnreadableSecrets(t *testing.T) {
 			return smtp["password_set"]
 		}
 
-		shown := h.must(http.StatusOK, h.ours.all, "GET", at, nil)
+		shown := h.must(http.StatusOK, h.ours.all, "GET", at, nil, "If-None-Match", `"1"`)
 		if passwordSet(shown.doc) != false {
 			t.Errorf("shown as %s", shown.Body)
 		}
@@ -66,15 +66,23 @@ func TestProfileWithUnreadableSecrets(t *testing.T) {
 			t.Errorf("checked: %s", a.Body)
 		}
 
-		// An edit without the password would store that there is none.
+		// Neither does the check of a job, which says what is wrong.
+		job := object{"name": "November", "sender_profile_id": p.ID, "messages": []any{with{"sender_profile_id": nil}.of(message)}}
+		checked := h.must(http.StatusOK, h.ours.all, "POST", "/v1/send-jobs/check", job)
+		if checked.doc["ready"] != false || !strings.Contains(checked.Body.String(), codeSecretsUnavailable) {
+			t.Errorf("checked as part of a job: %s", checked.Body)
+		}
+
+		// An edit without the password loses nothing: it is refused where there is a login, else what is sealed stays.
 		a := h.must(http.StatusUnprocessableEntity, h.ours.all, "PATCH", at, `{"name":"Marie"}`)
 		if got := strings.Join(a.errors(), ","); got != "/smtp/password field_required" {
 			t.Errorf("edited without a password: %s", got)
 		}
-		if _, err := elsewhere.ProfileWithSecrets(t.Context(), p.TenantID, p.ID); err != nil {
-			t.Errorf("after a refused edit: %v", err)
+		h.must(http.StatusOK, h.ours.all, "PATCH", at, `{"name":"Marie","smtp":{"auth":"none"}}`)
+		if q, err := elsewhere.ProfileWithSecrets(t.Context(), p.TenantID, p.ID); err != nil || q.Name != "Marie" || q.SMTP.Password != "lost-pass" {
+			t.Errorf("after an edit without a login: %v", err)
 		}
-		if a := h.must(http.StatusOK, h.ours.all, "PATCH", at, `{"smtp":{"password":"new-pass"}}`); passwordSet(a.doc) != true {
+		if a := h.must(http.StatusOK, h.ours.all, "PATCH", at, `{"smtp":{"auth":"auto","password":"new-pass"}}`); passwordSet(a.doc) != true {
 			t.Errorf("mended: %s", a.Body)
 		}
 		if q, err := h.store.ProfileWithSecrets(t.Context(), p.TenantID, p.ID); err != nil || q.SMTP.Password != "new-pass" || q.SMTP.Username != "marie" {

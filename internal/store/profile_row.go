@@ -186,11 +186,12 @@ func (s *Store) openProfileSecrets(r *profileRow) (profileSecrets, error) {
 	return secrets, nil
 }
 
-// openSettings is openProfile for whoever shows or edits a profile: secrets that cannot be opened are left out.
+// openSettings is openProfile for whoever shows or edits a profile: secrets that cannot be opened are left out, and it says so.
 func (s *Store) openSettings(r *profileRow) (*mail.Profile, error) {
 	p, err := s.openProfile(r)
 	if errors.Is(err, ErrSealed) {
-		err = nil
+		s.log.Warn("the secrets of a profile cannot be opened: is a key missing in the keyset?", "profile", r.ID)
+		p.SecretsUnreadable, err = true, nil
 	}
 	return p, err
 }

@@ -59,8 +59,7 @@ func (s *Store) CreateProfile(ctx context.Context, p *mail.Profile, rec *Idempot
 	})
 }
 
-// Profile gives a profile, to be shown, edited or sent with later. Secrets that cannot be opened are empty, as if none were set:
-// whoever edits the profile gives them anew.
+// Profile gives a profile, to be shown, edited or sent with later. Where its secrets cannot be opened it is SecretsUnreadable.
 func (s *Store) Profile(ctx context.Context, tenantID, id string) (*mail.Profile, error) {
 	return oneProfile(s.ro.WithContext(ctx).Where("tenant_id = ? AND id = ?", tenantID, id), s.openSettings)
 }
@@ -107,7 +106,8 @@ func (s *Store) ListProfiles(ctx context.Context, tenantID string, f ProfileFilt
 // sendgrid keeps or gets the hold that it must have. Limits that were
 // edited hold from the next claim on, with what was used since there are any. version is the
 // one that the row must have (If-Match), 0 for any; a caller that edits what it read passes the version it read, and
-// reads again on ErrVersion. p gets its new version and times.
+// reads again on ErrVersion. Secrets that could not be read are kept unless p has some by now: their key may come back. p gets its
+// new version and times.
 func (s *Store) UpdateProfile(ctx context.Context, p *mail.Profile, version int64) error {
 	makeVERPKey(p)
 	row, err := s.profileRow(p)
@@ -124,6 +124,9 @@ func (s *Store) UpdateProfile(ctx context.Context, p *mail.Profile, version int6
 		old, err := lockProfile(tx, p.TenantID, p.ID, version, "NO KEY UPDATE")
 		if err != nil {
 			return err
+		}
+		if p.SecretsUnreadable && row.SealedSecrets == nil {
+			row.SealedSecrets = old.SealedSecrets
 		}
 		row.Version, row.CreatedAt, row.UpdatedAt = old.Version+1, old.CreatedAt, later(old.UpdatedAt)
 		row.Pause, row.PausedUntil, row.PauseCount = nil, 0, 0

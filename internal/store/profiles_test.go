@@ -306,6 +306,19 @@ func TestRotateAndRewrap(t *testing.T) {
 		if got, err := s.Profile(ctx, tenant, old.ID); err != nil || got.SMTP.Password != password {
 			t.Errorf("after the rewrap: %v, %v", got, err)
 		}
+		// What cannot be opened is named, and is no reason to leave the rest.
+		other, err := store.NewKeyset()
+		if err != nil {
+			t.Fatal(err)
+		}
+		lost := newProfile(t, openWith(t, url, other), newTenant(t, s))
+		newProfile(t, s, newTenant(t, s))
+		if err := keys.Rotate(); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := s.RewrapAll(ctx); n != 3 || !errors.Is(err, store.ErrSealed) || !strings.Contains(err.Error(), lost.ID) || strings.Contains(err.Error(), old.ID) {
+			t.Errorf("with a lost one: rewrapped %d, %v", n, err)
+		}
 	})
 }
 

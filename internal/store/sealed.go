@@ -2,7 +2,9 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/winprest/facteur/internal/mail"
 )
@@ -74,11 +76,12 @@ func (s *Store) CheckKeyset(ctx context.Context) error {
 }
 
 // RewrapAll seals every secret with the keyset's primary key, so that older keys can go, and says how many it changed. It
-// may run beside everything else and be run again.
+// may run beside everything else and be run again. ErrSealed, once all others are changed: it names secrets that cannot be opened.
 func (s *Store) RewrapAll(ctx context.Context) (n int, err error) {
 	if s.keyset == nil {
 		return 0, ErrSealed
 	}
+	var unread []string
 	for _, c := range sealedColumns {
 		var last sealedRow
 		for {
@@ -91,6 +94,10 @@ func (s *Store) RewrapAll(ctx context.Context) (n int, err error) {
 			}
 			for _, r := range rows {
 				changed, err := s.rewrap(ctx, c, r)
+				if errors.Is(err, ErrSealed) {
+					unread = append(unread, c.table+" "+r.ID)
+					continue
+				}
 				if err != nil {
 					return n, fmt.Errorf("store: rewrap %s of %s: %w", c.what, r.ID, err)
 				}
@@ -100,6 +107,9 @@ func (s *Store) RewrapAll(ctx context.Context) (n int, err error) {
 			}
 			last = rows[len(rows)-1]
 		}
+	}
+	if len(unread) > 0 {
+		return n, fmt.Errorf("%w, %d of them: %s", ErrSealed, len(unread), strings.Join(unread[:min(len(unread), 20)], ", "))
 	}
 	return n, nil
 }

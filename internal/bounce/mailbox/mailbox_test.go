@@ -281,6 +281,37 @@ func TestOneReads(t *testing.T) {
 	})
 }
 
+// A report about a mail of a profile whose own secrets cannot be opened stops none behind it.
+func TestReportOfAnUnreadableProfile(t *testing.T) {
+	both(t, func(t *testing.T, url string) {
+		h, s := newHouse(t, url), startIMAP(t, mail.SecurityNone)
+		p, sealed := h.profile(s, mail.SecurityNone, nil), h.profile(s, mail.SecurityNone, func(p *mail.Profile) {
+			p.BounceMailbox, p.SMTP.Auth, p.SMTP.Username, p.SMTP.Password = nil, mail.AuthPlain, "u", "p"
+		})
+		mine, theirs := h.send(p, mail.StatusSent, zoe), h.send(sealed, mail.StatusSent, "yan@client.example")
+		keys, err := store.NewKeyset()
+		if err != nil {
+			t.Fatal(err)
+		}
+		elsewhere, err := store.Open(t.Context(), store.Config{URL: url, Keyset: keys})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer elsewhere.Close()
+		if err := elsewhere.UpdateProfile(t.Context(), sealed, 0); err != nil {
+			t.Fatal(err)
+		}
+		s.put("INBOX", report(t, theirs, "yan@client.example", "failed", "5.1.1"))
+		s.put("INBOX", report(t, mine, zoe, "failed", "5.1.1"))
+		h.read(p)
+		h.is(theirs, "bounced yan@client.example "+zoe) // the tenant's suppressions follow
+		h.is(mine, "bounced yan@client.example "+zoe)
+		if st := h.state(p); st.Problem != nil {
+			t.Errorf("problem %+v", st.Problem)
+		}
+	})
+}
+
 // Wherever the line is cut, nothing is believed that was not read whole, nothing is passed over, and the next reading makes it good.
 func TestCutLine(t *testing.T) {
 	both(t, func(t *testing.T, url string) {

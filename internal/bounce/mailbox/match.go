@@ -68,8 +68,13 @@ func (r *Reader) subject(ctx context.Context, tenantID string, report *bounce.Re
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
 	}
-	if err != nil {
+	sealed := errors.Is(err, store.ErrSealed)
+	if err != nil && !sealed {
 		return nil, err
+	}
+	if sealed && path != "" { // whoever wrote to the path cannot be told from one who guessed it
+		r.log.Warn("a report is left out: the secrets of its message's profile cannot be opened", "message", m.ID, "profile", m.ProfileID)
+		return nil, nil
 	}
 	if !mail.HasBounceMailbox(p.Transport) || (path != "" && !p.IsReturnPath(path, m.ID)) {
 		return nil, nil
